@@ -1,0 +1,58 @@
+"""One trajectory as a picture: components, step sizes, scaled errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from odebridge.core.result import Solution
+
+# Okabe & Ito: distinguishable with every kind of colour blindness.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
+
+
+def plot_solution(sol: Solution, trajectory: int = 0, title: str = "") -> Figure:
+    """Three panels over time: components, step sizes (log), scaled errors of the kept steps (log)."""
+    if sol.ts is None or sol.xs is None or sol.hs is None:
+        raise ValueError("Only a solution with kept steps can be plotted; solve again with save=ob.Every().")
+
+    def row(v: Any) -> np.ndarray:
+        return (v if sol.single else v[trajectory]).detach().cpu().double().numpy()
+
+    ts, xs, hs = row(sol.ts), row(sol.xs), row(sol.hs)
+    keep = np.isfinite(ts)
+    ts, xs = ts[keep], xs[keep].reshape(keep.sum(), -1)
+    hs = np.abs(hs[: len(ts) - 1].reshape(len(ts) - 1, -1))
+    panels = 2 if sol.errors is None else 3
+    fig, axes = plt.subplots(panels, 1, sharex=True, figsize=(7.2, 2.3 * panels), layout="constrained")
+    components = range(min(xs.shape[1], len(COLOURS)))
+    scale = np.nanmax(np.abs(xs), axis=0)
+    far_apart = scale.max() > 1e3 * max(scale[scale > 0].min(initial=np.inf), 1e-300) if np.isfinite(scale).all() else False
+    for i in components:
+        axes[0].plot(ts, xs[:, i], color=COLOURS[i], label=f"x[{i}]", lw=1.4)
+    axes[0].set_ylabel("state x")
+    if far_apart:
+        axes[0].set_yscale("symlog", linthresh=max(scale[scale > 0].min() / 10, 1e-300))
+    axes[0].legend(ncols=4, fontsize=8, frameon=False)
+    if xs.shape[1] > len(COLOURS):
+        axes[0].set_title(f"first {len(COLOURS)} of {xs.shape[1]} components", fontsize=9)
+    axes[1].semilogy(ts[1:], np.median(hs, 1), color=COLOURS[0], lw=1.2)
+    axes[1].set_ylabel("step size h")
+    if sol.errors is not None:
+        axes[2].semilogy(ts[1:], row(sol.errors)[: len(ts) - 1], ".", color=COLOURS[1], ms=3)
+        axes[2].axhline(1.0, color="0.5", lw=0.8)
+        axes[2].set_ylabel("error / tolerance")
+    span = abs(ts[-1] - ts[0])
+    if span > 0 and len(ts) > 2 and abs(ts[1] - ts[0]) < 1e-5 * span and ts[0] >= 0:
+        axes[0].set_xscale("symlog", linthresh=max(abs(ts[1] - ts[0]), 1e-300))
+    axes[-1].set_xlabel("time t")
+    for axis in axes:
+        axis.grid(alpha=0.25)
+    if title:
+        fig.suptitle(title)
+    return fig

@@ -1,0 +1,50 @@
+"""Shapes: (b,) against (b, *s), and nests of tensors whose first dimension is the trajectories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def per_sample(h: Tensor, x: Tensor) -> Tensor:
+    """One number per trajectory (b,) in the shape and dtype that multiplies x (b, *s): (b, 1, ..., 1)."""
+    return h.to(x.dtype).reshape(h.shape + (1,) * (x.dim() - 1))
+
+
+def every(mask: Tensor) -> Tensor:
+    """True (b,) where all entries of one trajectory are: (b, *s) -> (b,)."""
+    return mask if mask.dim() == 1 else mask.flatten(1).all(1)
+
+
+def tree_map(fn: Callable[..., Any], tree: Any, *rest: Any) -> Any:
+    """Apply fn to the tensors of a nest of tuples, lists, dicts, None and numbers; everything else stays as it is."""
+    if isinstance(tree, Tensor):
+        return fn(tree, *rest)
+    if isinstance(tree, dict):
+        return {k: tree_map(fn, v, *(r[k] for r in rest)) for k, v in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        items = [tree_map(fn, *leaves) for leaves in zip(tree, *rest, strict=True)]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+    return tree
+
+
+def take(tree: Any, index: Tensor) -> Any:
+    """The trajectories `index` (k,) of every tensor in the nest."""
+    return tree_map(lambda v: v.index_select(0, index), tree)
+
+
+def merge(mask: Tensor, new: Any, old: Any) -> Any:
+    """`new` where mask (b,) holds, else `old`, for every tensor of two equal nests."""
+
+    def pick(a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(mask.reshape(mask.shape + (1,) * (a.dim() - 1)), a, b)
+
+    return new if new is old else tree_map(pick, new, old)
+
+
+def repeat(tree: Any, times: int) -> Any:
+    """The whole batch `times` over, one copy after the other, for every tensor of the nest."""
+    return tree_map(lambda v: v.repeat(times, *(1,) * (v.dim() - 1)), tree)

@@ -1,0 +1,1 @@
+"""Coefficients as data, with their references, and the order conditions that check them."""

@@ -1,0 +1,71 @@
+"""What a tableau is. Data only: no method imports are needed to write or to check one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Row = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ButcherTableau:
+    """An explicit Runge-Kutta method.
+
+    k_i = f(t + c_i h, x + h sum_j a_ij k_j),  x1 = x + h sum_i b_i k_i,  error = h sum_i (b_i - b_hat_i) k_i,
+    x(t + s h) = x + h sum_i (dense_i1 s + dense_i2 s^2 + ...) k_i.
+    """
+
+    name: str
+    order: int
+    a: tuple[Row, ...]  # a[i] holds the i entries of stage i
+    b: Row
+    c: Row
+    reference: str
+    b_hat: Row | None = None  # embedded weights
+    embedded_order: int | None = None
+    dense: tuple[Row, ...] | None = None  # one polynomial without constant term per stage; None: cubic Hermite
+    dense_order: int = 3
+
+    @property
+    def stages(self) -> int:
+        """Number of stages."""
+        return len(self.b)
+
+    @property
+    def fsal(self) -> bool:
+        """The last stage is f at the end of the step (first same as last)."""
+        return self.stages > 1 and self.a[-1] == self.b[:-1] and self.b[-1] == 0.0 and self.c[-1] == 1.0
+
+
+@dataclass(frozen=True)
+class RosenbrockTableau:
+    """A Rosenbrock (ROW) method in the form without matrix-vector products (Hairer & Wanner II, IV.7).
+
+    (I/(gamma h) - J) u_i = f(t + c_i h, x + sum_j a_ij u_j) + sum_j C_ij u_j / h + d_i h df/dt,
+    x1 = x + sum_i m_i u_i,  error = sum_i e_i u_i,
+    x(t + s h) = (1 - s) x + s (x1 + (1 - s) (q_1 + s (q_2 + s q_3 ...))),  q_k = sum_i dense_ki u_i.
+    """
+
+    name: str
+    order: int
+    embedded_order: int
+    gamma: float
+    a: tuple[Row, ...]
+    C: tuple[Row, ...]
+    c: Row
+    d: Row
+    m: Row
+    e: Row
+    reference: str
+    dense: tuple[Row, ...] | None = None
+    dense_order: int = 3
+
+    @property
+    def stages(self) -> int:
+        """Number of stages."""
+        return len(self.m)
+
+    @property
+    def fsal(self) -> bool:
+        """The last stage evaluates f at the end of the step."""
+        return self.a[-1] == self.m[:-1] and self.m[-1] == 0.0 and self.c[-1] == 1.0
