@@ -1,0 +1,106 @@
+"""Classical laws as linear filters of the logarithms of errors and step ratios."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from odebridge.control.base import Controller
+from odebridge.core.protocols import Observation
+from odebridge.core.tolerance import Tolerance
+
+
+class History(NamedTuple):
+    """Logarithms of what a filter looks back on; errors and ratios start at 1."""
+
+    error1: Float[Tensor, " b"]  # log error of the last kept step before this one
+    error2: Float[Tensor, " b"]  # and of the one before
+    size: Float[Tensor, " b"]  # log h of the last kept step
+    ratio: Float[Tensor, " b"]  # log of the last step ratio
+
+
+@dataclass(frozen=True)
+class Filter(Controller):
+    """h' = h safety e0^(-b1/k) e1^(-b2/k) e2^(-b3/k) r0^(-a2) r1^(-a3),  k = order of the error estimate + 1.
+
+    e0, e1, e2 are the last scaled errors of kept steps, r0 = h0/h1 and r1 = h1/h2 the last step ratios. After a rejection
+    h' = h safety e0^(-1/k), at most h, and the history is left as it was: a rejected error says nothing about smoothness.
+    The factor is clipped to [lowest, highest]. Shapes: everything (b,) float64; without a measured error h' = h, so that on
+    a grid every filter is the identity. Source: Soderlind, ACM TOMS 29, 2003, and Soderlind & Wang, J. Comput. Appl.
+    Math. 185, 2006. Soderlind puts the safety into the error's set point; here it multiplies h, as Hairer & Wanner do.
+    Use: `ob.integrate(f, x0, span, controller=ob.control.Filter(b=(0.6, -0.2)))`.
+    """
+
+    b: tuple[float, ...]
+    a: tuple[float, ...] = ()
+    safety: float = 0.9
+    lowest: float = 0.2
+    highest: float = 10.0
+    floor: float = 1e-10  # errors below are read as this: an error of 0 is no reason for an infinite step
+
+    def start(self, x: Tensor, tol: Tolerance | None) -> History:
+        """Errors and ratios of 1."""
+        zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        return History(zero, zero, zero, zero)
+
+    @torch.no_grad()
+    def __call__(self, seen: Observation, memory: History) -> tuple[Any, History]:
+        """The next step from the last error."""
+        if seen.error is None or seen.order is None or seen.accepted is None:
+            size = torch.log(seen.h) if isinstance(seen.h, Tensor) else memory.size
+            return seen.h, memory._replace(size=size)
+        k = seen.order + 1
+        error0 = seen.error.clamp_min(self.floor).log()
+        size = torch.as_tensor(seen.h).log()
+        ratio0 = size - memory.size
+        b1, b2, b3 = (*self.b, 0.0, 0.0)[:3]
+        a2, a3 = (*self.a, 0.0, 0.0)[:2]
+        kept = -(b1 * error0 + b2 * memory.error1 + b3 * memory.error2) / k - a2 * ratio0 - a3 * memory.ratio
+        # exp(k log e), never e**k: a fractional power's last bit depends on the place in the batch.
+        grow = (self.safety * kept.exp()).clamp(self.lowest, self.highest)
+        shrink = (self.safety * (-error0 / k).exp()).clamp(self.lowest, self.safety)
+        factor = torch.where(seen.accepted, grow, shrink)
+        after = History(
+            torch.where(seen.accepted, error0, memory.error1),
+            torch.where(seen.accepted, memory.error1, memory.error2),
+            # After a rejection the retry is the new reference, so that its ratio is read as 1.
+            torch.where(seen.accepted, size, size + factor.log()),
+            torch.where(seen.accepted, ratio0, torch.zeros_like(ratio0)),
+        )
+        return seen.h * factor, after
+
+
+@dataclass(frozen=True)
+class Smaller(Controller):
+    """h' = min of what two laws answer; a try is kept if both keep it."""
+
+    first: Controller
+    second: Controller
+
+    def start(self, x: Tensor, tol: Tolerance | None) -> tuple[Any, Any]:
+        """Both memories."""
+        return self.first.start(x, tol), self.second.start(x, tol)
+
+    def __call__(self, seen: Observation, memory: tuple[Any, Any]) -> tuple[Any, tuple[Any, Any]]:
+        """The shorter of two answers."""
+        h1, m1 = self.first(seen, memory[0])
+        h2, m2 = self.second(seen, memory[1])
+        return (torch.minimum(h1, h2) if isinstance(h1, Tensor) else min(h1, h2)), (m1, m2)
+
+    def accepts(self, error: Tensor, memory: tuple[Any, Any]) -> Tensor:
+        """Both agree."""
+        return self.first.accepts(error, memory[0]) & self.second.accepts(error, memory[1])
+
+
+I = Filter(b=(1.0,))  # noqa: E741 - the integral controller is called I everywhere
+PI34 = Filter(b=(0.7, -0.4))  # Gustafsson 1991; 7/10 and 2/5 are also the defaults of OrdinaryDiffEq.jl
+PI42 = Filter(b=(0.6, -0.2))  # Soderlind 2003
+PID = Filter(b=(0.49, -0.34, 0.10))  # Kennedy & Carpenter, Appl. Numer. Math. 44, 2003
+H211B = Filter(b=(0.25, 0.25), a=(0.25,))  # Soderlind 2003 with b = 4: smooth step sequences
+H312 = Filter(b=(1 / 18, 1 / 9, 1 / 18))  # H312PID, Soderlind 2003: order of filter 2
+# Gustafsson, ACM TOMS 20, 1994, as in Radau5 without the Newton term: extrapolates the trend of h^k / e, never above I.
+PREDICTIVE = Smaller(I, Filter(b=(2.0, -1.0), a=(-1.0,), floor=1e-2))

@@ -1,0 +1,109 @@
+"""Controllers made of controllers: wrap, never subclass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from odebridge.control.base import Controller
+from odebridge.core.protocols import Observation, StepController
+from odebridge.core.tolerance import Tolerance
+
+
+class PerStep(nn.Module):
+    """One controller for every step of a grid: block n of a network asks `controllers[n]`.
+
+    The last one answers for steps beyond the list. Memory: that of each. Grid only, since over a span steps have no number
+    that means the same for all trajectories. Use: `PerStep([SE(16) for _ in blocks])`.
+    """
+
+    def __init__(self, controllers: Iterable[StepController]) -> None:
+        super().__init__()
+        laws = list(controllers)
+        if not laws:
+            raise ValueError("PerStep: give at least one controller.")
+        self.controllers: Any = nn.ModuleList(laws) if all(isinstance(c, nn.Module) for c in laws) else laws  # type: ignore[arg-type]
+
+    def start(self, x: Tensor, tol: Tolerance | None) -> tuple[Any, ...]:
+        """The memory of every controller."""
+        return tuple(c.start(x, tol) for c in self.controllers)
+
+    def forward(self, seen: Observation, memory: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        """The answer of controller number seen.n."""
+        if not isinstance(seen.n, int):
+            raise ValueError("PerStep works on a grid; over a span give one controller for all steps.")
+        i = min(seen.n, len(memory) - 1)
+        h, mine = self.controllers[i](seen, memory[i])
+        return h, (*memory[:i], mine, *memory[i + 1 :])
+
+    def accepts(self, error: Tensor, memory: tuple[Any, ...]) -> Tensor:
+        """Scaled error at most 1."""
+        return error <= 1.0
+
+
+@dataclass(frozen=True)
+class Bounded(Controller):
+    """lowest <= h' <= highest for any controller over a span; either bound may be a (b,) tensor."""
+
+    controller: StepController
+    lowest: Any = 0.0
+    highest: Any = float("inf")
+
+    def start(self, x: Tensor, tol: Tolerance | None) -> tuple[Any, Tensor, Tensor]:
+        """The inner memory and the bounds, so that they travel with their trajectories."""
+
+        def spread(v: Any) -> Tensor:
+            return torch.as_tensor(v, dtype=torch.float64, device=x.device).expand(len(x)).clone()
+
+        return self.controller.start(x, tol), spread(self.lowest), spread(self.highest)
+
+    def __call__(self, seen: Observation, memory: tuple[Any, Tensor, Tensor]) -> tuple[Any, tuple[Any, Tensor, Tensor]]:
+        """The inner answer, clipped."""
+        inner, lowest, highest = memory
+        h, inner = self.controller(seen, inner)
+        return torch.clamp(h, lowest, highest), (inner, lowest, highest)
+
+    def accepts(self, error: Tensor, memory: tuple[Any, Tensor, Tensor]) -> Tensor:
+        """As the inner controller."""
+        return self.controller.accepts(error, memory[0])
+
+
+class _Landing(NamedTuple):
+    inner: Any
+    wanted: Tensor  # what the inner controller would have taken, before the last clip (b,)
+
+
+@dataclass(frozen=True)
+class AtTimes(Controller):
+    """Steps end at the given times: h' = min(h, next time - t) for any controller over a span.
+
+    After a step that was cut short and kept, the inner answer is not held back by the cut: the size wanted before it counts.
+    times: increasing floats. Use: `AtTimes(ob.control.PI34, (0.5, 1.0))` for a field that jumps there.
+    """
+
+    controller: StepController
+    times: Sequence[float]
+
+    def start(self, x: Tensor, tol: Tolerance | None) -> _Landing:
+        """Nothing was cut yet."""
+        return _Landing(self.controller.start(x, tol), torch.zeros(len(x), dtype=torch.float64, device=x.device))
+
+    def __call__(self, seen: Observation, memory: _Landing) -> tuple[Any, _Landing]:
+        """The inner answer, or the way to the next time if that is shorter."""
+        h, inner = self.controller(seen, memory.inner)
+        t, t1 = torch.as_tensor(seen.t, device=seen.x.device), torch.as_tensor(seen.t1, device=seen.x.device)
+        wanted = h if seen.accepted is None else torch.where(seen.accepted, torch.maximum(h, memory.wanted), h)
+        times = torch.tensor(tuple(self.times), dtype=torch.float64, device=seen.x.device)
+        way = (times - t[:, None]) * torch.where(t1 < t, -1.0, 1.0)[:, None]
+        # A time closer than the clock can resolve has been reached.
+        ahead = torch.where(way > 1e-14 * (1.0 + t.abs())[:, None], way, torch.inf)
+        cut = ahead.amin(1)
+        return torch.minimum(wanted, cut), _Landing(inner, torch.where(wanted > cut, wanted, torch.zeros_like(cut)))
+
+    def accepts(self, error: Tensor, memory: _Landing) -> Tensor:
+        """As the inner controller."""
+        return self.controller.accepts(error, memory.inner)

@@ -1,0 +1,157 @@
+"""`integrate`: checks, and the dispatch on a span or a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from odebridge.control.attention.catalogue import ATTENTION
+from odebridge.control.base import Fixed
+from odebridge.control.catalogue import CONTROLLERS
+from odebridge.control.compose import Bounded
+from odebridge.core.names import lookup
+from odebridge.core.over import Grid
+from odebridge.core.protocols import Counts, Field, Jacobian, Method, StepController
+from odebridge.core.result import Solution, SolveError
+from odebridge.integrate import check
+from odebridge.integrate.gradient import Replay
+from odebridge.integrate.loops import After, follow
+from odebridge.integrate.save import Course, Every, Last, Save
+from odebridge.integrate.span import Limits, Progress, solve_span
+from odebridge.integrate.system import BoundField
+from odebridge.methods.catalogue import METHODS
+
+
+def integrate(
+    field: Field | Callable[..., Tensor],
+    x0: Any,
+    over: Any,
+    *,
+    args: Any = None,
+    method: Method | str = "tsit5",
+    controller: StepController | str | None = None,
+    rtol: Any = 1e-3,
+    atol: Any = 1e-6,
+    save: Save = Last(),  # noqa: B008 - frozen
+    after: After | None = None,
+    gradient: Replay = Replay(),  # noqa: B008 - frozen
+    jacobian: Jacobian | Callable[..., Tensor] | None = None,
+    first_step: Any = None,
+    max_step: Any = None,
+    max_steps: int = 10_000,
+    time_limit: float | None = None,
+    throw: bool = True,
+    callback: Callable[[Progress], None] | None = None,
+) -> Solution:
+    """Integrate dx/dt = f(t, x) from x0 over a span, or step x through a network over a grid.
+
+    Args:
+        field: f(t, x), or f(t, x, args). x (b, *s), t (b,); returns the shape and dtype of x. Row i depends on row i alone.
+        x0: initial states (b, *s), floating. Lists are converted; a span needs at least two dimensions.
+        over: (t0, t1), floats or (b,) tensors, in either direction: adaptive, every trajectory has its own clock and step.
+            `Grid(ts)` or `Steps(n)`: one step per spacing, the controller scales the increment (a residual network).
+        args: a nest of tensors (b, ...) that belong to the trajectories.
+        method: a name (`list_methods()`) or a `Method`.
+        controller: a name (`list_controllers()`) or a `StepController`; None: the method's own law.
+        rtol: relative tolerance, a float or (b,). Below 100 roundings of the dtype it is read as that.
+        atol: absolute tolerance, a float or a tensor with as many dimensions as x0.
+        save: `Last()`, `At(times)`, `Every()` or `Dense()`.
+        after: applied to the state after each kept step: a network's ReLU, a limiter.
+        gradient: `Replay()`; on a grid the gradient is plain autograd.
+        jacobian: df/dx of shape (b, n, n) from (t, x) with x (b, n); None: forward mode.
+        first_step: size of the first try, a float or (b,); None: chosen from f.
+        max_step: bound on every step, a float or (b,).
+        max_steps: tries per trajectory, the rejected ones included.
+        time_limit: seconds.
+        throw: raise `SolveError` after all have finished if a trajectory failed; else look at `.result`.
+        callback: called with a `Progress` after every round.
+
+    Returns:
+        `Solution` with x1 (b, *s), ts, xs, hs, result, stats.
+
+    Raises:
+        ValueError, TypeError: bad input, before the first step, in a sentence. SolveError: see `throw`.
+
+    Caveat: the field is probed once more for trajectory 0 alone, to notice trajectories that depend on each other.
+    Example: `ob.integrate(lambda t, x: -x, torch.ones(1, 1), (0.0, 1.0)).x1`
+    """
+    scheme = lookup("method", method, METHODS) if isinstance(method, str) else method
+    where = check.over(over)
+    x0 = check.state(x0)
+    f = BoundField(field, args, jacobian)
+    if isinstance(where, Grid):
+        law = Fixed() if controller is None else _law(controller)
+        return _on_grid(f, x0, where, scheme, law, save, after)
+
+    if not isinstance(gradient, Replay):
+        raise TypeError(f"gradient: must be ob.Replay(), got {gradient!r}.")
+    check.spanned_state(x0)
+    check.arguments(args, x0)
+    tol = check.tolerance(rtol, atol, x0)
+    for name, value in (("first_step", first_step), ("max_step", max_step), ("time_limit", time_limit)):
+        check.positive(name, value)
+    check.positive("max_steps", max_steps, whole=True)
+    t0, t1 = check.moment("t0", where.t0, x0), check.moment("t1", where.t1, x0)
+    law = lookup("controller", scheme.law, CONTROLLERS) if controller is None else _law(controller)
+    if scheme.error_order is None and not isinstance(law, Fixed):
+        raise ValueError(
+            f"method: {scheme.name!r} has no error estimate to control a step with; use a method that has one ('tsit5', "
+            "'rodas5p'), or controller='fixed' with first_step=..., or over=ob.Grid(ts)."
+        )
+    if isinstance(law, Fixed) and first_step is None:
+        raise ValueError("first_step: controller 'fixed' keeps the first step, so say how long it is, first_step=0.01.")
+    if isinstance(law, nn.Module) and torch.is_grad_enabled() and any(p.requires_grad for p in law.parameters()):
+        raise ValueError(
+            "controller: has trainable parameters, and Replay would drop their gradient in silence. Freeze them with "
+            "controller.requires_grad_(False), or train the controller over ob.Grid(ts) or ob.Steps(n)."
+        )
+    if max_step is not None:
+        law = Bounded(law, highest=max_step)
+    version = x0._version
+    slope = f(t0, x0)
+    if x0._version != version:
+        raise ValueError("field: changes its input x in place; work on a copy (x * 2 instead of x.mul_(2)).")
+    check.field(f, t0, x0, slope)
+    with_graph = torch.is_grad_enabled() and (slope.requires_grad or x0.requires_grad or t0.requires_grad or t1.requires_grad)
+    sign = torch.where(t1 < t0, -1.0, 1.0).double()
+    limits = Limits(max_steps, time_limit, callback)
+    sol = solve_span(f, Course(x0, t0, t1, sign), tol, scheme, law, save, after, first_step, limits, with_graph)
+    if throw and sol.failures:
+        raise SolveError(sol)
+    return sol
+
+
+def _law(controller: StepController | str) -> StepController:
+    if not isinstance(controller, str):
+        return controller
+    if controller in ATTENTION:
+        cls = ATTENTION[controller].__name__
+        raise ValueError(f"controller: {controller!r} needs to know its channels; build one, ob.control.{cls}(channels).")
+    return lookup("controller", controller, CONTROLLERS)
+
+
+def _on_grid(
+    f: BoundField, x: Tensor, grid: Grid, method: Method, controller: StepController, save: Save, after: After | None
+) -> Solution:
+    if not isinstance(save, (Last, Every)):
+        raise ValueError("save: on a grid use Last() or Every(); put the times you want into the grid.")
+    steps, end = len(grid.ts) - 1, x
+    xs, hs, cost = [x], [], Counts()
+    for end, h, step in follow(f, x, grid.ts, method, controller, after):
+        cost = step.cost
+        if isinstance(save, Every):
+            xs.append(end)
+            hs.append(h if isinstance(h, Tensor) else torch.full((1,), h, dtype=x.dtype, device=x.device))
+    fixed = {name: value for name, value in cost._asdict().items() if isinstance(value, int)}
+    counts = Counts(**{k: steps * v for k, v in fixed.items()})._replace(accepted=steps, f_evals=steps * (cost.f_evals + 1))
+    if isinstance(cost.jacobians, Tensor):
+        counts = counts._replace(jacobians=steps)
+    if not isinstance(save, Every):
+        return Solution(end, counts, work=len(x) * counts.f_evals)
+    b = len(x)
+    ts = torch.tensor(grid.ts, dtype=torch.float64, device=x.device).expand(b, -1)
+    sizes = torch.stack([h.expand(b, *h.shape[1:]) for h in hs], 1)
+    return Solution(end, counts, ts, torch.stack(xs, 1), sizes, work=b * counts.f_evals)

@@ -1,0 +1,179 @@
+"""Bad input gets a sentence before the first step: the argument, the index or value, what to write instead."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from odebridge.core.over import Grid, Span
+from odebridge.core.protocols import StepController
+from odebridge.core.tolerance import Tolerance
+from odebridge.integrate.system import BoundField, check_output
+
+
+def state(x0: Any) -> Tensor:
+    """x0 as a floating tensor (b, *s)."""
+    if not isinstance(x0, Tensor):
+        try:
+            x0 = torch.as_tensor(x0)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"x0: must be a tensor or something a tensor can be made of, got {type(x0).__name__} ({error})."
+            ) from error
+        x0 = x0.to(torch.get_default_dtype()) if not x0.is_complex() else x0
+    if not x0.is_floating_point():
+        if x0.is_complex():
+            raise TypeError(f"x0: complex states ({x0.dtype}) are not supported; split them, torch.view_as_real(x0).")
+        raise TypeError(f"x0: holds {x0.dtype}; steps are fractions, so write x0.to(torch.float64) or x0.float().")
+    if x0.dtype in (torch.float16, torch.bfloat16) and not torch.is_autocast_enabled(x0.device.type):
+        raise TypeError(
+            f"x0: {x0.dtype} has too few digits for a step-size control; write x0.float() (networks: use autocast)."
+        )
+    return x0
+
+
+def spanned_state(x0: Tensor) -> None:
+    """The further demands of a solve over a span: a batch axis, entries, finite values."""
+    if x0.dim() < 2:
+        fix = f"x0[None] for one system of {x0.numel()} components, or x0[:, None] for {x0.numel()} trajectories of one"
+        raise ValueError(
+            f"x0: has shape {tuple(x0.shape)} but needs a batch axis first; write {fix if x0.dim() else 'x0.reshape(1, 1)'}."
+        )
+    if x0.numel() == 0:
+        raise ValueError(f"x0: is empty, shape {tuple(x0.shape)}; give at least one trajectory with one component.")
+    bad = (~torch.isfinite(x0)).nonzero()
+    if len(bad):
+        index = tuple(int(i) for i in bad[0])
+        raise ValueError(f"x0: is {float(x0[index])} at index {index}; initial values must be finite.")
+
+
+def over(value: Any) -> Span | Grid:
+    """(t0, t1), a Span or a Grid."""
+    if isinstance(value, (Span, Grid)):
+        return value
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return Span(*value)
+    raise TypeError(f"over: give (t0, t1), ob.Span(t0, t1), ob.Grid(ts) or ob.Steps(n), got {value!r}.")
+
+
+def moment(name: str, value: Any, x0: Tensor) -> Tensor:
+    """t0 or t1 as (b,) float64, finite."""
+    try:
+        t = torch.as_tensor(value, dtype=torch.float64, device=x0.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"over: {name} must be a number or a (b,) tensor, got {value!r}.") from error
+    if t.dim() > 1 or (t.dim() == 1 and len(t) not in (1, len(x0))):
+        raise ValueError(f"over: {name} must be a number or have shape ({len(x0)},), got {tuple(t.shape)}.")
+    bad = (~torch.isfinite(t.reshape(-1))).nonzero()
+    if len(bad):
+        raise ValueError(f"over: {name} is {float(t.reshape(-1)[bad[0, 0]])} (index {int(bad[0, 0])}); it must be finite.")
+    return t.expand(len(x0)) if t.dim() else t.repeat(len(x0))
+
+
+def tolerance(rtol: Any, atol: Any, x0: Tensor) -> Tolerance:
+    """Rtol (b,) and atol (b, 1, ..., 1) or (b, *s) in the dtype of x0."""
+    out = []
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if isinstance(value, (str, bool)) or value is None:
+            raise TypeError(f"{name}: must be a number or a tensor, got {value!r} of type {type(value).__name__}.")
+        try:
+            v = torch.as_tensor(value, dtype=x0.dtype, device=x0.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"{name}: must be a number or a tensor, got {value!r}.") from error
+        bad = (~(torch.isfinite(v) & (v >= 0))).reshape(-1).nonzero()
+        if len(bad):
+            i = int(bad[0, 0])
+            raise ValueError(f"{name}: is {float(v.reshape(-1)[i])} at index {i}; it must be finite and at least 0.")
+        out.append(v)
+    r, a = out
+    if r.dim() > 1 or (r.dim() == 1 and len(r) != len(x0)):
+        raise ValueError(f"rtol: must be a number or have shape ({len(x0)},), got {tuple(r.shape)}.")
+    if a.dim() == 0:
+        a = a.reshape((1,) * x0.dim())
+    if a.dim() != x0.dim() or any(m not in (1, n) for m, n in zip(a.shape, x0.shape, strict=True)):
+        raise ValueError(
+            f"atol: must be a number or a tensor with as many dimensions as x0 {tuple(x0.shape)}, each 1 or equal, "
+            f"got {tuple(a.shape)}."
+        )
+    # Below about 100 roundings of the dtype the error estimate is noise, and no step would ever pass.
+    r = r.expand(len(x0)).clamp_min(0.0 if bool((a > 0).all()) and bool((r == 0).all()) else 100 * torch.finfo(x0.dtype).eps)
+    a = a.expand(len(x0), *a.shape[1:])
+    if bool(((r == 0).reshape(-1, *(1,) * (x0.dim() - 1)) & (a == 0)).any()):
+        raise ValueError("rtol, atol: are both 0; at least one of them must be positive.")
+    bad = ((a == 0) & (x0 == 0)).nonzero()
+    if len(bad):
+        index = tuple(int(i) for i in bad[0])
+        raise ValueError(
+            f"atol: is 0 where x0 is 0 (index {index}), so that no error is small enough; give a positive atol there."
+        )
+    return Tolerance(r.contiguous(), a.contiguous())
+
+
+def positive(name: str, value: Any, *, whole: bool = False) -> None:
+    """A number above 0, or None."""
+    if value is None:
+        return
+    kind = "a whole number of at least 1" if whole else "a positive number"
+    if isinstance(value, (bool, str)) or (whole and not isinstance(value, int)):
+        raise TypeError(f"{name}: must be {kind}, got {value!r}.")
+    v = torch.as_tensor(value, dtype=torch.float64)
+    if bool((~(v > 0)).any()):
+        raise ValueError(f"{name}: must be {kind}, got {value!r}.")
+    if not whole and math.isnan(float(v.max())):
+        raise ValueError(f"{name}: must be {kind}, got {value!r}.")
+
+
+def answer(h: Any, x0: Tensor, controller: StepController) -> Tensor:
+    """The first answer of a controller over a span: positive, one number per trajectory."""
+    who = type(controller).__name__
+    if not isinstance(h, Tensor) or h.shape != (len(x0),):
+        got = tuple(h.shape) if isinstance(h, Tensor) else type(h).__name__
+        raise ValueError(
+            f"controller: {who} answers with {got}, but over a span there is one step per trajectory, shape ({len(x0)},): "
+            "per-channel steps have no common clock. Use over=ob.Grid(...) or ob.Steps(n)."
+        )
+    return h.double()
+
+
+def arguments(args: Any, x0: Tensor, path: str = "args") -> None:
+    """Every tensor in args has the trajectories first."""
+    if isinstance(args, Tensor):
+        if args.dim() == 0 or len(args) != len(x0):
+            raise ValueError(
+                f"{path}: has shape {tuple(args.shape)}; every tensor in args belongs to the trajectories and needs the "
+                f"leading dimension b={len(x0)}. Keep shared weights in the field itself (module or closure)."
+            )
+    elif isinstance(args, dict):
+        for key, value in args.items():
+            arguments(value, x0, f"{path}[{key!r}]")
+    elif isinstance(args, (tuple, list)):
+        for i, value in enumerate(args):
+            arguments(value, x0, f"{path}[{i}]")
+
+
+@torch.no_grad()
+def field(f: BoundField, t0: Tensor, x0: Tensor, slope: Tensor) -> None:
+    """Trajectory 0 alone must have the slope it has in the batch: else trajectories are coupled, or t is broadcast wrongly."""
+    if len(x0) == 1:
+        return
+    one = torch.zeros(1, dtype=torch.int64, device=x0.device)
+    try:
+        alone = f.take(one)(t0[:1].detach(), x0[:1].detach())
+    except Exception as error:
+        raise ValueError(
+            f"field: fails for trajectory 0 alone ({type(error).__name__}: {error}). Finished trajectories leave the batch, "
+            "so a tensor of shape (b, ...) must not be captured by the field: pass it as args=..., and write f(t, x, args)."
+        ) from error
+    check_output(alone, x0[:1])
+    scale = slope[:1].abs().amax() + x0[:1].abs().amax()
+    if bool(torch.isfinite(scale)) and bool(
+        ((alone - slope[:1]).abs() > 1e3 * torch.finfo(x0.dtype).eps ** 0.75 * scale).any()
+    ):
+        raise ValueError(
+            "field: trajectory 0 has another slope alone than in the batch. Either trajectories are coupled (batch norm in "
+            "training mode, a sum over dim 0), or t of shape (b,) is broadcast along the wrong axis (write t[:, None]), or the "
+            "field is random (dropout), or it captured a (b, ...) tensor (pass it as args=...)."
+        )

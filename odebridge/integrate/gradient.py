@@ -1,0 +1,94 @@
+"""Who owns the backward pass.
+
+A rejected try that overflowed poisons the gradient through `torch.where` (0 * inf), so the loop that finds the steps runs
+without a graph, and only the kept steps are walked again with one. The walked states are those found, to the bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from odebridge.core.protocols import Method
+from odebridge.core.shapes import per_sample, take
+from odebridge.integrate.loops import After, Attempt
+from odebridge.integrate.save import Course, Recorder
+from odebridge.integrate.system import BoundField
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Find the steps without a graph, then walk the kept ones with one: the exact gradient of the frozen-step map.
+
+    Memory grows with the kept steps only. Gradients flow to x0, args, parameters and closures of the field, t0, t1 and save
+    times; the step sizes are constants (Hairer, Norsett & Wanner I, II.6 on internal differentiation). Nothing is walked
+    where nothing needs a gradient. Caveat: Rosenbrock methods differentiate J as well, so the field must be twice
+    differentiable.
+    """
+
+
+@dataclass
+class StepTape:
+    """The kept steps of every trajectory, in order."""
+
+    ids: list[Tensor] = field(default_factory=list)
+    rows: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)  # t0, t1, dt
+
+    def take(self, tried: Attempt) -> None:
+        """Note the kept steps of one round."""
+        index = tried.kept.nonzero()[:, 0]
+        self.ids.append(tried.ids[index])
+        self.rows.append((tried.t0[index], tried.t1[index], tried.dt[index]))
+
+    def tables(self, b: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Counts (b,) and tables (b, k) of t0, t1, dt."""
+        count = torch.zeros(b, dtype=torch.int64, device=like.device)
+        columns = []
+        for ids in self.ids:
+            columns.append(count[ids])
+            count = count.index_add(0, ids, torch.ones_like(ids))
+        where = (torch.cat(self.ids), torch.cat(columns)) if self.ids else ()
+        parts = [torch.cat(p) for p in zip(*self.rows, strict=True)] or [like.new_zeros(0)] * 3
+        empty = like.new_zeros(b, int(count.max()))
+        t0, t1, dt = (empty.index_put(where, p) if where else empty for p in parts)
+        return count, t0, t1, dt
+
+
+def walk(
+    tape: StepTape, f: BoundField, course: Course, method: Method, after: After | None, recorder: Recorder, ends: bool
+) -> Tensor:
+    """Walk the kept steps with a graph; returns the last states (b, *s). `ends`: the recorder needs slopes at step ends."""
+    b = len(course.x0)
+    count, t0s, t1s, dts = tape.tables(b, course.t0.detach())
+    ids, x, bound = torch.arange(b, device=count.device), course.x0, f
+    memory, slope = method.start(f, course.t0, x), None
+    parked: list[tuple[Tensor, Tensor]] = []
+    for k in range(dts.shape[1]):
+        on = count[ids] > k
+        if not bool(on.all()):
+            parked.append((ids[~on], x[~on]))
+            index = on.nonzero()[:, 0]
+            ids, x, memory, slope = take((ids, x, memory, slope), index)
+            bound = replace(f, args=take(f.args, ids))
+        t, t_end, dt = t0s[ids, k], t1s[ids, k], dts[ids, k]
+        last = count[ids] == k + 1
+        # The ends of the span carry a graph by terms that are zero in value: the steps themselves are constants.
+        if course.t0.requires_grad and k == 0:
+            shift = course.t0[ids] - course.t0[ids].detach()
+            t, dt = t + shift, dt - shift
+        if course.t1.requires_grad:
+            shift = torch.where(last, course.t1[ids] - course.t1[ids].detach(), 0.0)
+            t_end, dt = t_end + shift, dt + shift
+        slope0 = bound(t, x) if slope is None else slope
+        step = method.step(bound, t, x, dt, per_sample(dt, x), slope0, memory)
+        x1 = step.x if after is None else after(step.x)
+        slope = step.slope if after is None else None
+        slope1 = slope if slope is not None else (bound(t_end, x1) if ends else slope0)
+        everyone = torch.ones(len(ids), dtype=torch.bool, device=x.device)
+        recorder.take(Attempt(ids, everyone, t, t_end, dt, x, x1, slope0, slope1, step, torch.zeros_like(dt), x1))
+        x, memory = x1, step.memory
+    parked.append((ids, x))
+    order = torch.cat([i for i, _ in parked]).argsort()
+    return torch.cat([v for _, v in parked])[order]

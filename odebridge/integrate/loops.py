@@ -1,0 +1,163 @@
+"""The two loops, side by side: `follow` a grid (a network, or a fixed-step solve), `reach` the end of a span (adaptive).
+
+The error is measured by the method, judged by the tolerance, retried by the loop and answered by the controller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from odebridge.core.protocols import Counts, Method, Observation, Step, StepController, Tried
+from odebridge.core.result import RUNNING, Result
+from odebridge.core.shapes import every, merge, per_sample, take, tree_map
+from odebridge.core.tolerance import Tolerance
+from odebridge.integrate.system import BoundField
+
+After = Callable[[Tensor], Tensor]
+UNUSABLE_IN_A_ROW = 25  # tries in a row that gave nothing finite before a trajectory gives up
+
+
+def follow(
+    f: BoundField, x: Tensor, ts: tuple[float, ...], method: Method, controller: StepController, after: After | None
+) -> Iterator[tuple[Tensor, Any, Step]]:
+    """Walk a grid, one step per spacing; yields the state, the size and the step after each."""
+    memory, kept = controller.start(x, None), method.start(f, ts[0], x)
+    for n, (t, t1) in enumerate(pairwise(ts)):
+        slope = f(t, x)
+        h, memory = controller(Observation(n, t, x, slope, t1 - t), memory)
+        step = method.step(f, t, x, t1 - t, h, slope, kept)
+        x, kept = step.x if after is None else after(step.x), step.memory
+        yield x, h, step
+
+
+class Lanes(NamedTuple):
+    """The trajectories in the loop, one lane each. Every tensor has leading dimension b."""
+
+    ids: Int[Tensor, " b"]  # row in the user's batch
+    t: Float[Tensor, " b"]  # clock, float64
+    x: Float[Tensor, "b *s"]
+    slope: Float[Tensor, "b *s"]  # f(t, x)
+    h: Float[Tensor, " b"]  # size of the next try, positive
+    tries: Int[Tensor, " b"]
+    unusable: Int[Tensor, " b"]  # tries in a row that gave nothing finite
+    result: Int[Tensor, " b"]
+    control: Any
+    memory: Any
+    counts: Counts
+    t1: Float[Tensor, " b"]
+    sign: Float[Tensor, " b"]  # +1 forward in time, -1 backward
+    tol: Tolerance
+    args: Any
+
+
+class Attempt(NamedTuple):
+    """One try of every lane, as savers, gradients and failure reports see it."""
+
+    ids: Int[Tensor, " b"]
+    kept: Bool[Tensor, " b"]
+    t0: Float[Tensor, " b"]
+    t1: Float[Tensor, " b"]
+    dt: Float[Tensor, " b"]  # signed
+    x0: Float[Tensor, "b *s"]
+    x1: Float[Tensor, "b *s"]
+    slope0: Float[Tensor, "b *s"]
+    slope1: Float[Tensor, "b *s"]
+    step: Step
+    error: Float[Tensor, " b"]  # scaled
+    weights: Float[Tensor, "b *s"]
+
+
+def attempt(
+    lanes: Lanes, f: BoundField, method: Method, controller: StepController, after: After | None, max_steps: int
+) -> tuple[Lanes, Attempt]:
+    """Try one step in every lane: a pure function of tensors, with no decision on data in Python, so that it compiles."""
+    t, x = lanes.t, lanes.x
+    running = lanes.result == RUNNING
+    way = (lanes.t1 - t).abs()
+    last = running & (lanes.h >= way * (1.0 - 1e-12))
+    # Idle lanes step a harmless size, never 0: a method that divides by h would put nan into their gradients.
+    size = torch.where(last, way, lanes.h)
+    dt = size * lanes.sign
+    t_end = torch.where(last, lanes.t1, t + dt)
+    step = method.step(f, t, x, dt, per_sample(dt, x), lanes.slope, lanes.memory)
+    x1 = step.x if after is None else after(step.x)
+    free_slope = step.slope if after is None else None
+    slope1 = f(t_end, x1) if free_slope is None else free_slope
+
+    weights = lanes.tol.weights(x, x1)
+    estimate = torch.zeros_like(x) if step.error is None else step.error
+    finite = every(torch.isfinite(x1)) & (every(torch.isfinite(slope1)) | last)
+    trouble = torch.where(finite, int(Result.OK), int(Result.NOT_FINITE))
+    if step.trouble is not None:
+        trouble = torch.where(step.trouble != int(Result.OK), step.trouble, trouble)
+    usable = trouble == int(Result.OK)
+    error = lanes.tol.ratio(estimate, x, x1)
+    error = torch.where(usable & torch.isfinite(error), error, torch.inf)
+    accepted = controller.accepts(error, lanes.control) & usable & running
+
+    t_next = torch.where(accepted, t_end, t)
+    x_next, slope_next = merge(accepted, x1, x), merge(accepted, slope1, lanes.slope)
+    tries = lanes.tries + running
+    seen = Observation(
+        tries, t_next, x_next, slope_next, size, error, accepted, method.error_order, lanes.tol, lanes.t1,
+        Tried(x, x1, lanes.slope, slope1, estimate, weights, step.extra),
+    )  # fmt: skip
+    h, control = controller(seen, lanes.control)
+    memory = merge(accepted, step.memory, step.memory if step.retry is None else step.retry)
+    unusable = torch.where(usable, 0, lanes.unusable + 1)
+
+    arrived = accepted & last
+    # Below 16 units of the clock's last place t + h no longer is where it says.
+    smallest = 16.0 * torch.finfo(torch.float64).eps * t_next.abs()
+    stuck = ~(h >= smallest) & ~(h >= (lanes.t1 - t_next).abs())
+    hopeless = (unusable > UNUSABLE_IN_A_ROW) | stuck
+    reason = torch.where(usable, int(Result.STEP_TOO_SMALL), trouble)
+    result = torch.where(tries >= max_steps, int(Result.MAX_STEPS), lanes.result)
+    result = torch.where(hopeless, reason, result)
+    result = torch.where(arrived, int(Result.OK), result)
+    result = torch.where(running, result, lanes.result)
+
+    cost = step.cost._replace(
+        accepted=accepted, rejected=~accepted, f_evals=step.cost.f_evals + (accepted & ~last if free_slope is None else 0)
+    )
+    counts = Counts(*(have + running * more for have, more in zip(lanes.counts, cost, strict=True)))
+    after_lanes = lanes._replace(
+        t=t_next, x=x_next, slope=slope_next, h=torch.where(running, h, size), tries=tries, unusable=unusable, result=result,
+        control=merge(running, control, lanes.control), memory=memory, counts=counts,
+    )  # fmt: skip
+    kept = Attempt(lanes.ids, accepted, t, t_end, dt, x, x1, lanes.slope, slope1, step, error, weights)
+    return after_lanes, kept
+
+
+def reach(
+    lanes: Lanes,
+    f: BoundField,
+    method: Method,
+    controller: StepController,
+    after: After | None,
+    max_steps: int,
+    watch: Callable[[Lanes, Attempt], Lanes],
+) -> Lanes:
+    """Eager driver: try until every lane is done, and gather the running ones whenever half of them have finished.
+
+    `watch` sees every round and may change results (a time limit). Returns all lanes in the user's order.
+    """
+    finished: list[Lanes] = []
+    while True:
+        running = lanes.result == RUNNING
+        alive = int(running.sum())
+        if 2 * alive <= len(running):
+            finished.append(take(lanes, (~running).nonzero()[:, 0]))
+            if alive == 0:
+                break
+            lanes = take(lanes, running.nonzero()[:, 0])
+        lanes = watch(*attempt(lanes, replace(f, args=lanes.args), method, controller, after, max_steps))
+    everyone = tree_map(lambda *parts: torch.cat(parts), *finished)
+    return take(everyone, everyone.ids.argsort())

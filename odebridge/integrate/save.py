@@ -1,0 +1,231 @@
+"""What to keep of a solve. Each policy makes a recorder that sees every try and packs what was kept at the end."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from odebridge.core.protocols import Method
+from odebridge.core.shapes import per_sample, take
+from odebridge.integrate.dense import Interpolant, evaluate
+from odebridge.integrate.loops import Attempt
+
+
+class Course(NamedTuple):
+    """Where the trajectories start and which way they go."""
+
+    x0: Tensor
+    t0: Tensor
+    t1: Tensor
+    sign: Tensor
+
+
+class Saved(NamedTuple):
+    """What a recorder hands over; None where its policy keeps nothing of the kind."""
+
+    ts: Tensor | None = None
+    xs: Tensor | None = None
+    hs: Tensor | None = None
+    errors: Tensor | None = None
+    dense: Callable[[Any], Tensor] | None = None
+
+
+class Recorder(ABC):
+    """Sees every try, packs what was kept."""
+
+    @abstractmethod
+    def take(self, tried: Attempt) -> None:
+        """See one try of the running lanes."""
+
+    @abstractmethod
+    def packed(self) -> Saved:
+        """What was kept, in the user's order, NaN beyond a trajectory's last."""
+
+
+@dataclass(frozen=True)
+class Last:
+    """Keep the end state only (default)."""
+
+
+@dataclass(frozen=True)
+class Every:
+    """Keep every accepted step, the start included: ts (b, k), xs (b, k, *s), hs (b, k - 1)."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Keep an interpolant of every step: `sol(t)` evaluates at any time. ts and xs are kept too, as with `Every`."""
+
+
+@dataclass(frozen=True)
+class At:
+    """Keep states at given times, a list or tensor (k,) or (b, k), sorted as the solve runs, by the method's interpolant."""
+
+    times: Any
+
+
+Save = Last | Every | Dense | At
+
+
+class _Nothing(Recorder):
+    def take(self, tried: Attempt) -> None:
+        """Keep nothing."""
+
+    def packed(self) -> Saved:
+        """Nothing."""
+        return Saved()
+
+
+@dataclass
+class _Steps(Recorder):
+    """Every kept step, with its interpolant if asked."""
+
+    course: Course
+    method: Method
+    interpolate: bool
+    count: Tensor = field(init=False)
+    ids: list[Tensor] = field(default_factory=list)
+    columns: list[Tensor] = field(default_factory=list)
+    rows: list[tuple[Tensor, ...]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.count = torch.zeros(len(self.course.x0), dtype=torch.int64, device=self.course.x0.device)
+
+    def take(self, tried: Attempt) -> None:
+        """Append the kept steps."""
+        index = tried.kept.nonzero()[:, 0]
+        ids = tried.ids[index]
+        row = (tried.t1[index], tried.x1[index], tried.dt[index], tried.error[index])
+        if self.interpolate:
+            row += tuple(q[index] for q in coefficients(self.method, tried))
+        self.ids.append(ids)
+        self.columns.append(self.count[ids])
+        self.rows.append(row)
+        self.count = self.count.index_add(0, ids, torch.ones_like(ids))
+
+    def packed(self) -> Saved:
+        """Tables (b, k) of everything, padded with NaN."""
+        b, k = len(self.count), int(self.count.max())
+        first = (self.course.t0, self.course.x0)
+        if k == 0:
+            empty = first[0].new_zeros(b, 0)
+            ts, xs, dts, errors, powers = first[0][:, None], first[1][:, None], empty, empty, ()
+        else:
+            where = (torch.cat(self.ids), torch.cat(self.columns))
+
+            def table(parts: list[Tensor]) -> Tensor:
+                values = torch.cat(parts)
+                return values.new_full((b, k, *values.shape[1:]), torch.nan).index_put(where, values)
+
+            t_end, x_end, dts, errors, *powers = (table(list(parts)) for parts in zip(*self.rows, strict=True))
+            ts = torch.cat([first[0][:, None], t_end], 1)
+            xs = torch.cat([first[1][:, None], x_end], 1)
+        dense = Interpolant(ts, xs, dts, tuple(powers), self.course.sign) if self.interpolate else None
+        return Saved(ts, xs, dts.abs(), errors, dense)
+
+
+@dataclass
+class _Times(Recorder):
+    """States at given times."""
+
+    course: Course
+    method: Method
+    times: Tensor  # (b, k) float64
+    done: Tensor = field(init=False)  # how many times of each trajectory are behind it
+    ids: list[Tensor] = field(default_factory=list)
+    columns: list[Tensor] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.forward = (self.times * self.course.sign[:, None]).detach().contiguous()
+        self.done = self._behind(self.course.t0, torch.arange(len(self.times), device=self.times.device))
+        rows = self._expand(torch.arange(len(self.times), device=self.times.device), torch.zeros_like(self.done), self.done)
+        self._append(*rows, self.course.x0[rows[0]])
+
+    def _behind(self, t: Tensor, ids: Tensor) -> Tensor:
+        mark = (t * self.course.sign[ids]).detach()[:, None]
+        return torch.searchsorted(self.forward[ids], mark, right=True)[:, 0]
+
+    @staticmethod
+    def _expand(lanes: Tensor, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
+        """Pairs (lane, column) for the columns start..stop of every lane."""
+        hits = stop - start
+        which = torch.repeat_interleave(lanes, hits)
+        before = torch.repeat_interleave(hits.cumsum(0) - hits, hits)
+        return which, torch.arange(len(which), device=lanes.device) - before + torch.repeat_interleave(start, hits)
+
+    def _append(self, ids: Tensor, columns: Tensor, values: Tensor) -> None:
+        if len(ids):
+            self.ids.append(ids)
+            self.columns.append(columns)
+            self.values.append(values)
+
+    def take(self, tried: Attempt) -> None:
+        """Evaluate the interpolant at the times that the kept steps have passed."""
+        start = self.done[tried.ids]
+        stop = torch.where(tried.kept, self._behind(tried.t1, tried.ids), start)
+        index = (stop > start).nonzero()[:, 0]
+        if len(index) == 0:
+            return
+        self.done = self.done.index_put((tried.ids[index],), stop[index])
+        tried = take(tried._replace(step=tried.step._replace(memory=None, retry=None, extra=None)), index)
+        local, columns = self._expand(torch.arange(len(index), device=index.device), start[index], stop[index])
+        ids = tried.ids[local]
+        t = self.times[ids, columns]
+        s = (t - tried.t0[local]) / tried.dt[local]
+        x = evaluate(tried.x0[local], tuple(q[local] for q in coefficients(self.method, tried)), s)
+        at_end = (t == tried.t1[local]).reshape(-1, *(1,) * (x.dim() - 1))
+        self._append(ids, columns, torch.where(at_end, tried.x1[local], x))
+
+    def packed(self) -> Saved:
+        """Xs (b, k, *s)."""
+        x0 = self.course.x0
+        xs = x0.new_full((*self.times.shape, *x0.shape[1:]), torch.nan)
+        if self.ids:
+            xs = xs.index_put((torch.cat(self.ids), torch.cat(self.columns)), torch.cat(self.values))
+        ts = torch.where(torch.arange(self.times.shape[1], device=x0.device) < self.done[:, None], self.times, torch.nan)
+        return Saved(ts, xs)
+
+
+def coefficients(method: Method, tried: Attempt) -> tuple[Tensor, ...]:
+    """The interpolant's powers of s, with the end state that was kept (after a limiter it is not the method's own)."""
+    h = per_sample(tried.dt, tried.x0)
+    return method.interpolant(tried.x0, tried.slope0, tried.slope1, h, tried.step._replace(x=tried.x1))
+
+
+def recorder(save: Save, course: Course, method: Method) -> Recorder:
+    """The recorder of a policy for one solve."""
+    if isinstance(save, At):
+        return _Times(course, method, save_times(save, course))
+    if isinstance(save, Last):
+        return _Nothing()
+    return _Steps(course, method, isinstance(save, Dense))
+
+
+def save_times(save: At, course: Course) -> Tensor:
+    """The times of `At` as (b, k) float64, checked: finite, in the direction of the solve, inside the span."""
+    times = torch.as_tensor(save.times, dtype=torch.float64, device=course.x0.device)
+    b = len(course.x0)
+    if times.dim() not in (1, 2) or (times.dim() == 2 and len(times) != b):
+        raise ValueError(f"save: the times of At must have shape (k,) or (b, k) with b={b}, got {tuple(times.shape)}.")
+    times = times.expand(b, -1) if times.dim() == 1 else times
+    bad = (~torch.isfinite(times)).nonzero()
+    if len(bad):
+        raise ValueError(f"save: At has the time {float(times[tuple(bad[0])])} at index {int(bad[0, 1])}; give finite times.")
+    course = Course(*(v.detach() for v in course))
+    forward, sign = (times * course.sign[:, None]).detach(), course.sign[:, None]
+    bad = (forward[:, 1:] < forward[:, :-1]).nonzero()
+    if len(bad):
+        i = int(bad[0, 1]) + 1
+        raise ValueError(f"save: the times of At must be sorted in the direction of the solve; index {i} goes back.")
+    outside = ((forward < course.t0[:, None] * sign) | (forward > course.t1[:, None] * sign)).nonzero()
+    if len(outside):
+        row, i = (int(v) for v in outside[0])
+        span = f"[{float(course.t0[row])}, {float(course.t1[row])}]"
+        raise ValueError(f"save: At has the time {float(times[row, i])} at index {i}, outside the span {span}.")
+    return times

@@ -1,0 +1,86 @@
+"""The user's field with its arguments bound, in the one form the methods call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from odebridge.core.protocols import DepthField
+from odebridge.core.shapes import repeat, take
+
+
+@dataclass(frozen=True)
+class BoundField:
+    """f(t, x) = field(t, x) or field(t, x, args).
+
+    The clock is float64 in the loop; the field gets it in the dtype of x (a `DepthField` gets a Python float on a grid).
+    An output of another shape or dtype than x is refused: broadcasting would hide the mistake in a wrong answer.
+    """
+
+    field: Callable[..., Tensor]
+    args: Any = None
+    user_jacobian: Callable[..., Tensor] | None = None
+
+    def __call__(self, t: Any, x: Tensor) -> Tensor:
+        """f(t, x), (b, *s)."""
+        if isinstance(self.field, DepthField):
+            if isinstance(t, Tensor):
+                raise TypeError(
+                    "A network's layers have no time between them: integrate them over ob.Steps(n) by an explicit method."
+                )
+            time: Any = t
+        else:
+            time = t.to(x.dtype) if isinstance(t, Tensor) else torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+        out = self.field(time, x) if self.args is None else self.field(time, x, self.args)
+        check_output(out, x)
+        return out
+
+    @property
+    def jacobian(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """The user's Jacobian with its arguments bound, or None."""
+        if self.user_jacobian is None:
+            return None
+        user = self.user_jacobian
+
+        def bound(t: Tensor, x: Tensor) -> Tensor:
+            time, flat = t.to(x.dtype), x.flatten(1)
+            out = user(time, flat) if self.args is None else user(time, flat, self.args)
+            n = flat.shape[1]
+            if not isinstance(out, Tensor) or out.shape != (len(x), n, n):
+                got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+                raise ValueError(
+                    f"jacobian: must return a tensor of shape {(len(x), n, n)} for x of shape {tuple(flat.shape)}, got {got}."
+                )
+            return out
+
+        return bound
+
+    def take(self, index: Tensor) -> BoundField:
+        """The same field for the trajectories `index`."""
+        return self if self.args is None else replace(self, args=take(self.args, index))
+
+    def repeated(self, times: int) -> BoundField:
+        """The same field for the whole batch `times` over."""
+        return self if self.args is None else replace(self, args=repeat(self.args, times))
+
+
+def check_output(out: Any, x: Tensor) -> None:
+    """Refuse a field output that is no tensor of the shape and dtype of x."""
+    if not isinstance(out, Tensor):
+        raise TypeError(f"field: must return a tensor of shape {tuple(x.shape)} like x, got {type(out).__name__}.")
+    if out.shape != x.shape:
+        hint = (
+            " (t has shape (b,): write t[:, None] to multiply a state (b, n))"
+            if out.dim() > x.dim() or len(x) in out.shape[1:]
+            else ""
+        )
+        raise ValueError(
+            f"field: returned shape {tuple(out.shape)} for a state of shape {tuple(x.shape)}; it must be the same, "
+            f"nothing is broadcast{hint}."
+        )
+    if out.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise TypeError(f"field: returned {out.dtype} for a state of {x.dtype}; give x0 and the field's parameters one dtype.")

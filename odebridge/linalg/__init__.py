@@ -1,0 +1,1 @@
+"""Batched Jacobians and linear systems, one matrix per trajectory."""

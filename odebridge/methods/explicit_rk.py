@@ -1,0 +1,72 @@
+"""Explicit Runge-Kutta methods: one loop for every tableau."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from odebridge.core.protocols import Counts, Step, System
+from odebridge.methods.weighted import advanced, hermite, weighted
+from odebridge.tableaus.base import ButcherTableau
+
+
+@dataclass(frozen=True)
+class ExplicitRK:
+    """k_i = f(t + c_i dt, x + h sum_j a_ij k_j),  x1 = x + h sum_i b_i k_i,  error = h sum_i (b_i - b_hat_i) k_i.
+
+    dt moves the clock and h scales the increment: over a span they are the same number, in a network dt is the spacing of the
+    layers and h what the gate says. Shapes: x (b, *s); dt a float or (b,); h anything that multiplies x.
+    Source: Hairer, Norsett & Wanner I, II.1 and II.4. Not for stiff problems: stability, not accuracy, bounds the step there.
+    Use: `ob.integrate(f, x0, (0.0, 1.0), method="tsit5")`.
+    """
+
+    tableau: ButcherTableau
+    law: str = "pi"
+
+    @property
+    def name(self) -> str:
+        """Name of the tableau."""
+        return self.tableau.name
+
+    @property
+    def order(self) -> int:
+        """Order of the main weights."""
+        return self.tableau.order
+
+    @property
+    def error_order(self) -> int | None:
+        """Order of the embedded weights; None if there are none."""
+        return self.tableau.embedded_order
+
+    @property
+    def dense_order(self) -> int:
+        """Order of the interpolant, the method's own or cubic Hermite."""
+        return min(self.tableau.dense_order, self.order)
+
+    def start(self, field: System, t: Any, x: Tensor) -> None:
+        """Nothing is remembered but the slope, which the loop keeps."""
+
+    def step(self, field: System, t: Any, x: Tensor, dt: Any, h: Any, slope: Tensor, memory: None) -> Step:
+        """One step from (t, x) with slope = f(t, x)."""
+        tab = self.tableau
+        slopes, end = [slope], x
+        for c, row in zip(tab.c[1:], tab.a[1:], strict=True):
+            end = advanced(x, h, weighted(row, slopes))
+            slopes.append(field(t + c * dt, end))
+        x1 = end if tab.fsal else advanced(x, h, weighted(tab.b, slopes))
+        error = None
+        if tab.b_hat is not None:
+            difference = weighted([b - b_hat for b, b_hat in zip(tab.b, tab.b_hat, strict=True)], slopes)
+            error = None if difference is None else h * difference
+        last = slopes[-1] if tab.fsal else None
+        return Step(x1, error, last, None, None, slopes, cost=Counts(f_evals=tab.stages - 1))
+
+    def interpolant(self, x0: Tensor, slope0: Tensor, slope1: Tensor, h: Any, step: Step) -> tuple[Tensor, ...]:
+        """The tableau's own continuous weights, else the cubic Hermite polynomial."""
+        if self.tableau.dense is None:
+            return hermite(x0, step.x, slope0, slope1, h)
+        columns = zip(*self.tableau.dense, strict=True)
+        sums = (weighted(column, step.stages) for column in columns)
+        return tuple(h * q for q in sums if q is not None)
