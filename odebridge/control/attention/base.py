@@ -1,0 +1,60 @@
+"""What an attention module is: a gate a(x, slope), and nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from odebridge.core.protocols import Observation
+from odebridge.core.tolerance import Tolerance
+
+
+class Attention(nn.Module, ABC):
+    """A step controller for networks: h = spacing * a(x, slope), one number per channel or finer.
+
+    A subclass is built as `Cls(channels, reduction=16)` and writes `gate`, never the product with x: the loop multiplies, so
+    that every step size can be logged. No error is looked at and no memory kept. x (b, C, *space) with any number of spatial
+    dimensions, none included. On a grid only: steps that differ between channels have no common clock.
+    Use: `ob.integrate(field, x, ob.Steps(9), method="euler", controller=SE(64))`.
+    """
+
+    @abstractmethod
+    def gate(self, x: Float[Tensor, " b c *space"], slope: Float[Tensor, " b c *space"]) -> Tensor:
+        """The factor on the increment, in any shape that multiplies x: (b, c, 1, ..., 1) for one number per channel."""
+
+    def start(self, x: Tensor, tol: Tolerance | None) -> Any:
+        """No memory."""
+        return None
+
+    def forward(self, seen: Observation, memory: Any) -> tuple[Tensor, Any]:
+        """The spacing times the gate; a spacing of 1 leaves no trace."""
+        a = self.gate(seen.x, seen.slope)
+        return (a if isinstance(seen.h, float) and seen.h == 1.0 else seen.h * a), memory
+
+    def accepts(self, error: Tensor, memory: Any) -> Tensor:
+        """Scaled error at most 1; on a grid nobody asks."""
+        return error <= 1.0
+
+
+def pooled(v: Float[Tensor, " b c *space"]) -> Float[Tensor, " b c"]:
+    """Mean over space, the global average pool; without spatial dimensions v itself."""
+    return v.mean(tuple(range(2, v.dim()))) if v.dim() > 2 else v
+
+
+def per_channel(a: Float[Tensor, " b c"], x: Float[Tensor, " b c *space"]) -> Tensor:
+    """One number per channel in the shape that multiplies x: (b, c) -> (b, c, 1, ..., 1)."""
+    return a.reshape(a.shape + (1,) * (x.dim() - 2))
+
+
+def squeeze_excite(inputs: int, channels: int, reduction: int) -> nn.Sequential:
+    """sigmoid(W2 relu(W1 z + b1) + b2): inputs -> round(channels / reduction), at least 1 -> channels.
+
+    The narrow width follows the gated channels, not the inputs, so that modules with more inputs stay comparable.
+    """
+    if reduction < 1:
+        raise ValueError(f"reduction must be at least 1, got {reduction!r}.")
+    narrow = max(1, round(channels / reduction))
+    return nn.Sequential(nn.Linear(inputs, narrow), nn.ReLU(), nn.Linear(narrow, channels), nn.Sigmoid())
