@@ -1,0 +1,20 @@
+"""DATA: data sets by name; a new one is one function and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from odebridge.core.names import matching
+from odebridge.data.base import Images
+from odebridge.data.digits import digits
+from odebridge.data.fashion import fashion_mnist
+
+DATA: dict[str, Callable[..., Images]] = {
+    "digits": digits,
+    "fashion-mnist": fashion_mnist,
+}
+
+
+def list_data(pattern: str = "*") -> list[str]:
+    """Names of the data sets that match a wildcard pattern: `ob.list_data("fashion*")`; `DATA[name]()` reads one."""
+    return matching(DATA, pattern)

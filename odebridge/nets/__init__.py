@@ -1,0 +1,24 @@
+"""Residual networks as integrators: a stage of n blocks is n steps of a solver."""
+
+from __future__ import annotations
+
+from odebridge.nets.branches import PostActBranch, PreActBranch
+from odebridge.nets.catalogue import MODELS, list_models
+from odebridge.nets.fields import Layers
+from odebridge.nets.flowmap import FlowMap, flow_map
+from odebridge.nets.resnet import ResNet, resnet
+from odebridge.nets.stage import Stage, Transition
+
+__all__ = [
+    "MODELS",
+    "FlowMap",
+    "Layers",
+    "PostActBranch",
+    "PreActBranch",
+    "ResNet",
+    "Stage",
+    "Transition",
+    "flow_map",
+    "list_models",
+    "resnet",
+]

@@ -1,0 +1,155 @@
+"""Data sets, and an idx reader that believes nothing."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import tracemalloc
+from pathlib import Path
+
+import pytest
+import torch
+
+from odebridge.data import DATA, digits, fashion_mnist, list_data, read_idx
+from odebridge.data.fashion import DEBIAN, FILES
+
+
+def idx(shape: tuple[int, ...], body: bytes, kind: int = 0x08) -> bytes:
+    return bytes([0, 0, kind, len(shape)]) + struct.pack(f">{len(shape)}I", *shape) + body
+
+
+def put(folder: Path, content: bytes, packed: bool) -> Path:
+    path = folder / ("x.gz" if packed else "x")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    return path
+
+
+PACKED = pytest.mark.parametrize("packed", [False, True])
+
+
+@PACKED
+@pytest.mark.parametrize(
+    ("kind", "code", "dtype"),
+    [
+        (0x08, "B", torch.uint8),
+        (0x09, "b", torch.int8),
+        (0x0B, "h", torch.int16),
+        (0x0C, "i", torch.int32),
+        (0x0D, "f", torch.float32),
+        (0x0E, "d", torch.float64),
+    ],
+)
+def test_every_type(tmp_path: Path, packed: bool, kind: int, code: str, dtype: torch.dtype) -> None:
+    numbers = [1, 2, 3, 100, 5, 6]
+    x = read_idx(put(tmp_path, idx((2, 3), struct.pack(f">6{code}", *numbers), kind), packed))
+    assert x.dtype == dtype
+    assert x.tolist() == [numbers[:3], numbers[3:]]
+
+
+FAULTS = {
+    "empty": (b"", "not an idx file"),
+    "short magic": (b"\0\0", "not an idx file"),
+    "magic": (b"PK\x03\x04" + b"\0" * 20, "not an idx file.*50 4b"),
+    "type": (idx((2,), b"ab", 0x0A), "not an idx file"),
+    "no dimensions": (idx((), b"a"), "not an idx file"),
+    "header cut": (idx((2, 3), b"")[:-2], "within its header"),
+    "too short": (idx((2, 3), b"abcde"), "declares 6 bytes.*holds 5|ends after 5"),
+    "too long": (idx((2, 3), b"abcdefg"), "declares 6 bytes.*holds 7|goes on after"),
+    "lying": (idx((60000, 28, 28), b"abc"), "declares 47040000 bytes"),
+    "beyond the limit": (idx((2**32 - 1, 2**32 - 1, 2**32 - 1), b""), "more than the limit"),
+}
+
+
+@PACKED
+@pytest.mark.parametrize("fault", list(FAULTS))
+def test_faults_are_named(tmp_path: Path, packed: bool, fault: str) -> None:
+    content, message = FAULTS[fault]
+    path = put(tmp_path, content, packed)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_idx(path)
+    assert str(path) in str(caught.value)
+
+
+def test_broken_gzip_streams(tmp_path: Path) -> None:
+    good = gzip.compress(idx((1000,), bytes(i * 7 % 251 for i in range(1000))))
+    path = tmp_path / "x.gz"
+    for bad in (good[:-12], good[:40] + bytes([good[40] ^ 255]) + good[41:], good[:-6] + b"\0\0\0\0" + good[-2:], good[:5]):
+        path.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"x\.gz: "):
+            read_idx(path)
+
+
+def test_gzip_bomb_is_neither_unpacked_nor_believed(tmp_path: Path) -> None:
+    zeros = gzip.compress(idx((100,), b"\0" * 50_000_000))  # 49 kB on disk
+    (tmp_path / "bomb.gz").write_bytes(zeros)
+    (tmp_path / "liar.gz").write_bytes(gzip.compress(idx((40_000,), b"\0" * 50)))  # more than so few bytes can hold
+    (tmp_path / "big.gz").write_bytes(gzip.compress(idx((50_000_000,), b"\0" * 50_000_000)))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="goes on after the 100 bytes"):
+        read_idx(tmp_path / "bomb.gz")
+    with pytest.raises(ValueError, match=r"declares 40000|ends after"):
+        read_idx(tmp_path / "liar.gz")
+    with pytest.raises(ValueError, match="more than the limit of 1000000"):
+        read_idx(tmp_path / "big.gz", cap=1_000_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3_000_000
+
+
+def test_digits_are_split_by_the_seed() -> None:
+    data, again, other = digits(), digits(), digits(seed=1)
+    assert data.train_x.shape == (1437, 1, 8, 8)
+    assert data.test_x.shape == (360, 1, 8, 8)
+    assert data.train_x.dtype == torch.float32
+    assert torch.equal(data.train_x, again.train_x)
+    assert not torch.equal(data.test_y, other.test_y)
+    assert abs(float(data.train_x.mean())) < 1e-5
+    assert float(data.train_x.std()) == pytest.approx(1.0, abs=1e-3)
+    assert data.classes == len(data.test_y.unique()) == 10
+    assert data.channels == 1
+
+
+def write_fashion(folder: Path, n: int = 6, side: int = 28, top: int = 9) -> None:
+    folder.mkdir(parents=True)
+    for name in FILES:
+        if "images" in name:
+            content = idx((n, side, side), bytes(i % 256 for i in range(n * side * side)))
+        else:
+            content = idx((n,), bytes([top] * n))
+        (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+
+
+@pytest.mark.parametrize("layout", [".", "FashionMNIST/raw"])
+def test_fashion_from_a_folder(tmp_path: Path, layout: str) -> None:
+    write_fashion(tmp_path / "data" / layout)
+    data = fashion_mnist(tmp_path / "data", train=4)
+    assert data.train_x.shape == (4, 1, 28, 28)
+    assert data.test_y.tolist() == [9] * 6
+    assert data.mirror
+
+
+def test_fashion_that_is_missing_or_something_else(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="apt-get install dataset-fashion-mnist"):
+        fashion_mnist(tmp_path)
+    write_fashion(tmp_path / "small", side=27)
+    with pytest.raises(ValueError, match="not Fashion-MNIST"):
+        fashion_mnist(tmp_path / "small")
+    write_fashion(tmp_path / "labels", top=10)
+    with pytest.raises(ValueError, match="from 0 to 9"):
+        fashion_mnist(tmp_path / "labels")
+    write_fashion(tmp_path / "good")
+    with pytest.raises(ValueError, match="between 1 and 6"):
+        fashion_mnist(tmp_path / "good", train=7)
+
+
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason="the package dataset-fashion-mnist is not installed")
+def test_fashion_of_debian() -> None:
+    data = fashion_mnist(train=1000)
+    assert data.train_x.shape == (1000, 1, 28, 28)
+    assert data.test_x.shape == (10_000, 1, 28, 28)
+    assert data.test_y.bincount().tolist() == [1000] * 10
+
+
+def test_list_data() -> None:
+    assert list_data() == list(DATA) == ["digits", "fashion-mnist"]
+    assert list_data("fash*") == ["fashion-mnist"]
