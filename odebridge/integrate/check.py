@@ -28,10 +28,6 @@ def state(x0: Any) -> Tensor:
         if x0.is_complex():
             raise TypeError(f"x0: complex states ({x0.dtype}) are not supported; split them, torch.view_as_real(x0).")
         raise TypeError(f"x0: holds {x0.dtype}; steps are fractions, so write x0.to(torch.float64) or x0.float().")
-    if x0.dtype in (torch.float16, torch.bfloat16) and not torch.is_autocast_enabled(x0.device.type):
-        raise TypeError(
-            f"x0: {x0.dtype} has too few digits for a step-size control; write x0.float() (networks: use autocast)."
-        )
     return x0
 
 
@@ -44,6 +40,8 @@ def spanned_state(x0: Tensor) -> None:
         )
     if x0.numel() == 0:
         raise ValueError(f"x0: is empty, shape {tuple(x0.shape)}; give at least one trajectory with one component.")
+    if x0.dtype in (torch.float16, torch.bfloat16):
+        raise TypeError(f"x0: {x0.dtype} has too few digits for step-size control; write x0.float() or x0.double().")
     bad = (~torch.isfinite(x0)).nonzero()
     if len(bad):
         index = tuple(int(i) for i in bad[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from odebridge.core.names import matching
 from odebridge.core.protocols import Method
+from odebridge.methods.auto import Auto
 from odebridge.methods.explicit_rk import ExplicitRK
 from odebridge.methods.rosenbrock import Rosenbrock
 from odebridge.tableaus import explicit, rosenbrock
@@ -19,6 +20,7 @@ METHODS: dict[str, Method] = {
     "rosenbrock23": Rosenbrock(rosenbrock.ROSENBROCK23),
     "rodas4": Rosenbrock(rosenbrock.RODAS4),
     "rodas5p": Rosenbrock(rosenbrock.RODAS5P),
+    "auto": Auto(ExplicitRK(explicit.TSIT5), Rosenbrock(rosenbrock.RODAS5P)),
 }
 
 

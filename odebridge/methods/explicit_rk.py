@@ -51,9 +51,9 @@ class ExplicitRK:
     def step(self, field: System, t: Any, x: Tensor, dt: Any, h: Any, slope: Tensor, memory: None) -> Step:
         """One step from (t, x) with slope = f(t, x)."""
         tab = self.tableau
-        slopes, end = [slope], x
+        slopes, end, before = [slope], x, x
         for c, row in zip(tab.c[1:], tab.a[1:], strict=True):
-            end = advanced(x, h, weighted(row, slopes))
+            before, end = end, advanced(x, h, weighted(row, slopes))
             slopes.append(field(t + c * dt, end))
         x1 = end if tab.fsal else advanced(x, h, weighted(tab.b, slopes))
         error = None
@@ -61,7 +61,9 @@ class ExplicitRK:
             difference = weighted([b - b_hat for b, b_hat in zip(tab.b, tab.b_hat, strict=True)], slopes)
             error = None if difference is None else h * difference
         last = slopes[-1] if tab.fsal else None
-        return Step(x1, error, last, None, None, slopes, cost=Counts(f_evals=tab.stages - 1))
+        # Two last stages of equal abscissa show the stiffness for free: |k_s - k_(s-1)| / |Y_s - Y_(s-1)|.
+        pair = before if tab.fsal and tab.c[-2:] == (1.0, 1.0) else None
+        return Step(x1, error, last, None, None, slopes, cost=Counts(f_evals=tab.stages - 1), extra=pair)
 
     def interpolant(self, x0: Tensor, slope0: Tensor, slope1: Tensor, h: Any, step: Step) -> tuple[Tensor, ...]:
         """The tableau's own continuous weights, else the cubic Hermite polynomial."""

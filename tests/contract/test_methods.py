@@ -1,0 +1,155 @@
+"""Every method of the catalogue through one contract: a new entry is tested by existing."""
+
+import pytest
+import torch
+from manufactured import exact, field, slope, start
+
+from odebridge.core.over import Grid
+from odebridge.integrate import At, Dense, Every, integrate
+from odebridge.methods import METHODS
+
+ALL = list(METHODS)
+SINGLE = [m for m in ALL if m != "auto"]
+ADAPTIVE = [m for m in ALL if METHODS[m].error_order is not None]
+END = 1.6
+FLOOR = 2e-12
+
+
+def fixed(method, n, **options):
+    return integrate(field, start(), (0.0, END), method=method, controller="fixed", first_step=END / n, **options)
+
+
+def measured(error_of, method):
+    """Slope over the last four step sizes whose errors lie above the rounding floor."""
+    sizes, errors = [], []
+    high = METHODS[method].order > 6
+    n = 3 if high else 6
+    while len(sizes) < 8:
+        error = error_of(n)
+        if error < FLOOR:
+            break
+        sizes.append(END / n)
+        errors.append(error)
+        n = max(n + 1, int(n * (1.25 if high else 1.6)))
+    assert len(sizes) >= 4, "fewer than four points above the rounding floor"
+    return slope(sizes[-4:], errors[-4:])
+
+
+@pytest.mark.parametrize("method", SINGLE)
+def test_order_on_a_nonlinear_nonautonomous_problem(method):
+    end = exact(torch.tensor([END], dtype=torch.float64))
+    order = METHODS[method].order
+    assert abs(measured(lambda n: float((fixed(method, n).x1 - end).norm()), method) - order) < 0.15
+
+
+@pytest.mark.parametrize("method", [m for m in SINGLE if m in ADAPTIVE])
+def test_error_estimate_has_its_order(method):
+    """The estimate of one step from exact data falls as h^(error_order + 1)."""
+    scheme = METHODS[method]
+    t, x = torch.full((1,), 0.3).double(), exact(torch.full((1,), 0.3).double())
+
+    class Plain:
+        jacobian = None
+
+        def __call__(self, t, x):
+            return field(t, x)
+
+        def repeated(self, times):
+            return self
+
+    f = Plain()
+    sizes = [0.1 / 1.4**k for k in range(4)]
+
+    def estimate(h):
+        dt = torch.full((1,), h).double()
+        step = scheme.step(f, t, x, dt, dt[:, None], f(t, x), scheme.start(f, t, x))
+        return float(step.error.norm())
+
+    assert abs(slope(sizes, [estimate(h) for h in sizes]) - (scheme.error_order + 1)) < 0.5
+
+
+@pytest.mark.parametrize("method", SINGLE)
+def test_dense_output_has_its_order_and_meets_the_nodes(method):
+    order = METHODS[method].dense_order
+    times = torch.linspace(0.0, END, 401, dtype=torch.float64)
+    truth = exact(times)
+
+    def error_of(n):
+        return float((fixed(method, n, save=At(times)).xs[0] - truth).abs().max())
+
+    # The interpolant's local error is h^(dense_order + 1); where the method's own global error is of the same or lower
+    # order it hides it, so the slope is at least the stated order.
+    assert measured(error_of, method) > order - 0.15
+    sol = fixed(method, 7, save=Dense())
+    assert torch.equal(sol(sol.ts[0]), sol.xs)
+    assert torch.isnan(sol(END + 0.1)).all()
+
+
+@pytest.mark.parametrize("method", ADAPTIVE)
+def test_error_follows_the_tolerance(method):
+    end = exact(torch.tensor([END], dtype=torch.float64))
+    low = METHODS[method].order <= 2
+    for rtol in (1e-3, 1e-5) if low else (1e-4, 1e-7, 1e-9):
+        sol = integrate(field, start(), (0.0, END), method=method, rtol=rtol, atol=rtol, max_steps=50_000)
+        assert float((sol.x1 - end).abs().max()) < 100 * rtol
+
+
+@pytest.mark.parametrize("method", ADAPTIVE)
+def test_backward_in_time_returns_to_the_start(method):
+    there = integrate(field, start(), (0.0, 1.0), method=method, rtol=1e-6, atol=1e-8, max_steps=50_000)
+    back = integrate(field, there.x1, (1.0, 0.0), method=method, rtol=1e-6, atol=1e-8, max_steps=50_000)
+    assert float((back.x1 - start()).abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize("method", SINGLE)
+def test_grid_and_fixed_span_agree(method):
+    nodes = [END * k / 8 for k in range(9)]
+    grid = integrate(field, start(), Grid(tuple(nodes)), method=method)
+    span = fixed(method, 8, save=Every())
+    assert torch.allclose(grid.x1, span.x1, rtol=1e-12, atol=1e-13)
+    assert int(span.stats.accepted) == int(grid.stats.accepted) == 8
+
+
+def test_counters_are_exact():
+    """What a trajectory needed, counted by hand."""
+    sol = fixed("rk4", 10)
+    # one slope at the start, three stages a step, one slope after each kept step but the last
+    assert (int(sol.stats.accepted), int(sol.stats.f_evals)) == (10, 1 + 10 * 3 + 9)
+    sol = fixed("tsit5", 10)
+    assert int(sol.stats.f_evals) == 1 + 10 * 6
+    sol = fixed("rodas5p", 10)
+    assert int(sol.stats.f_evals) == 1 + 10 * 7 + 9
+    assert (int(sol.stats.jacobians), int(sol.stats.factorisations), int(sol.stats.solves)) == (10, 10, 80)
+
+
+def test_a_rejected_step_keeps_its_jacobian():
+    calls = []
+
+    def jacobian(t, x):
+        calls.append(len(x))
+        return -50.0 * torch.eye(1, dtype=x.dtype).expand(len(x), 1, 1)
+
+    sol = integrate(
+        lambda t, x: -50.0 * (x - torch.cos(t)[:, None]), torch.ones(1, 1).double(), (0.0, 1.0), method="rodas5p",
+        jacobian=jacobian, first_step=1.0, rtol=1e-8, atol=1e-10,
+    )  # fmt: skip
+    assert int(sol.stats.rejected) > 0
+    assert int(sol.stats.jacobians) == int(sol.stats.accepted)
+    assert int(sol.stats.factorisations) == int(sol.stats.accepted + sol.stats.rejected) == len(calls)
+
+
+@pytest.mark.parametrize("method", ["rosenbrock23", "rodas4", "rodas5p"])
+def test_prothero_robinson_is_no_harder_when_stiffer(method):
+    """y' = lam (y - cos t) - sin t: errors stay bounded and fall with h however stiff (stage order, not classical order)."""
+    end = torch.cos(torch.tensor([[1.0]]).double())
+
+    def error(lam, n):
+        def f(t, x):
+            c, s = torch.cos(t)[:, None], torch.sin(t)[:, None]
+            return lam * (x - c) - s
+
+        sol = integrate(f, torch.ones(1, 1).double(), (0.0, 1.0), method=method, controller="fixed", first_step=1.0 / n)
+        return float((sol.x1 - end).abs().max())
+
+    assert error(-1e6, 20) < 1e-4
+    assert error(-1e6, 40) < error(-1e6, 20) * 0.75 + 1e-11
