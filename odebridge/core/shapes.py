@@ -40,9 +40,9 @@ def merge(mask: Tensor, new: Any, old: Any) -> Any:
     """`new` where mask (b,) holds, else `old`, for every tensor of two equal nests."""
 
     def pick(a: Tensor, b: Tensor) -> Tensor:
-        return torch.where(mask.reshape(mask.shape + (1,) * (a.dim() - 1)), a, b)
+        return a if a is b else torch.where(mask.reshape(mask.shape + (1,) * (a.dim() - 1)), a, b)
 
-    return new if new is old else tree_map(pick, new, old)
+    return tree_map(pick, new, old)
 
 
 def repeat(tree: Any, times: int) -> Any:

@@ -110,11 +110,7 @@ def integrate(
         )
     if max_step is not None:
         law = Bounded(law, highest=max_step)
-    version = x0._version
-    slope = f(t0, x0)
-    if x0._version != version:
-        raise ValueError("field: changes its input x in place; work on a copy (x * 2 instead of x.mul_(2)).")
-    check.field(f, t0, x0, slope)
+    slope = check.first_slope(f, t0, x0)
     with_graph = torch.is_grad_enabled() and (slope.requires_grad or x0.requires_grad or t0.requires_grad or t1.requires_grad)
     sign = torch.where(t1 < t0, -1.0, 1.0).double()
     limits = Limits(max_steps, time_limit, callback)

@@ -96,11 +96,11 @@ def tolerance(rtol: Any, atol: Any, x0: Tensor) -> Tolerance:
             f"atol: must be a number or a tensor with as many dimensions as x0 {tuple(x0.shape)}, each 1 or equal, "
             f"got {tuple(a.shape)}."
         )
-    # Below about 100 roundings of the dtype the error estimate is noise, and no step would ever pass.
-    r = r.expand(len(x0)).clamp_min(0.0 if bool((a > 0).all()) and bool((r == 0).all()) else 100 * torch.finfo(x0.dtype).eps)
     a = a.expand(len(x0), *a.shape[1:])
-    if bool(((r == 0).reshape(-1, *(1,) * (x0.dim() - 1)) & (a == 0)).any()):
+    if bool(((r.expand(len(x0)).reshape(-1, *(1,) * (x0.dim() - 1)) == 0) & (a == 0)).any()):
         raise ValueError("rtol, atol: are both 0; at least one of them must be positive.")
+    # Below about 100 roundings of the dtype the error estimate is noise, and no step would ever pass; 0 means atol alone.
+    r = torch.where(r == 0, 0.0, r.clamp_min(100 * torch.finfo(x0.dtype).eps)).expand(len(x0))
     bad = ((a == 0) & (x0 == 0)).nonzero()
     if len(bad):
         index = tuple(int(i) for i in bad[0])
@@ -152,11 +152,28 @@ def arguments(args: Any, x0: Tensor, path: str = "args") -> None:
             arguments(value, x0, f"{path}[{i}]")
 
 
+def first_slope(f: BoundField, t0: Tensor, x0: Tensor) -> Tensor:
+    """f(t0, x0), with the mistakes that a first call shows told in a sentence."""
+    version = x0._version
+    try:
+        slope = f(t0, x0)
+    except RuntimeError as error:
+        if "must match" not in str(error):
+            raise
+        raise ValueError(
+            f"field: shapes do not match ({error}). x has shape {tuple(x0.shape)} and t {tuple(t0.shape)}: to multiply a "
+            "state (b, n) by time write t[:, None] * x, nothing is broadcast for you."
+        ) from error
+    if x0._version != version:
+        raise ValueError("field: changes its input x in place; work on a copy (x * 2 instead of x.mul_(2)).")
+    if len(x0) > 1:
+        _same_alone(f, t0, x0, slope)
+    return slope
+
+
 @torch.no_grad()
-def field(f: BoundField, t0: Tensor, x0: Tensor, slope: Tensor) -> None:
+def _same_alone(f: BoundField, t0: Tensor, x0: Tensor, slope: Tensor) -> None:
     """Trajectory 0 alone must have the slope it has in the batch: else trajectories are coupled, or t is broadcast wrongly."""
-    if len(x0) == 1:
-        return
     one = torch.zeros(1, dtype=torch.int64, device=x0.device)
     try:
         alone = f.take(one)(t0[:1].detach(), x0[:1].detach())

@@ -36,11 +36,10 @@ class Auto:
     """Tsit5 until h |lambda| presses against its stability bound, Rodas5P until it no longer does; per trajectory.
 
     On the explicit side |lambda| ~ |k_7 - k_6| / |Y_7 - Y_6|, two stages of equal abscissa; on the stiff side the largest
-    row sum of |J|. A trajectory changes over after 10 (3 on the way back) such kept
-    steps, discounted by those between that say otherwise. Both methods are of order 5 with an estimate of order 4, so the
-    controller's history goes on. Source: Shampine, Math. Comp. 31, 1977. Caveat: while some trajectories are stiff and others are not, both
-    methods are computed for all of them; `stats` counts what each one needed.
-    Use: `ob.solve(problem, method="auto")`.
+    row sum of |J|. A trajectory changes over after 10 (3 on the way back) such kept steps, discounted by those between that
+    say otherwise. Both methods are of order 5 with an estimate of order 4, so the controller's history goes on. Source:
+    Shampine, Math. Comp. 31, 1977. Caveat: while some trajectories are stiff and others are not, both methods are computed
+    for all of them; `stats` counts what each one needed. Use: `ob.solve(problem, method="auto")`.
     """
 
     explicit: ExplicitRK
@@ -98,6 +97,7 @@ class Auto:
             factorisations=stiff.to(torch.int64),
             solves=stiff * self.stiff.tableau.stages,
         )
+        assert x1 is not None  # one of the two was computed
         return Step(x1, error, slope1, kept, memory._replace(linearised=retry), (easy, hard, stiff), trouble, cost)
 
     def interpolant(self, x0: Tensor, slope0: Tensor, slope1: Tensor, h: Any, step: Step) -> tuple[Tensor, ...]:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from odebridge.core.protocols import Observation
+from odebridge.core.shapes import per_sample
 from odebridge.core.tolerance import Tolerance
 
 
@@ -32,7 +33,8 @@ class Attention(nn.Module, ABC):
     def forward(self, seen: Observation, memory: Any) -> tuple[Tensor, Any]:
         """The spacing times the gate; a spacing of 1 leaves no trace."""
         a = self.gate(seen.x, seen.slope)
-        return (a if isinstance(seen.h, float) and seen.h == 1.0 else seen.h * a), memory
+        h = per_sample(seen.h, a) if isinstance(seen.h, Tensor) else seen.h
+        return (a if isinstance(h, float) and h == 1.0 else h * a), memory
 
     def accepts(self, error: Tensor, memory: Any) -> Tensor:
         """Scaled error at most 1; on a grid nobody asks."""
