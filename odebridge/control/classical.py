@@ -50,12 +50,13 @@ class Filter(Controller):
     @torch.no_grad()
     def __call__(self, seen: Observation, memory: History) -> tuple[Any, History]:
         """The next step from the last error."""
+        if not isinstance(seen.h, Tensor):  # a grid: nothing is measured there
+            return seen.h, memory
         if seen.error is None or seen.order is None or seen.accepted is None:
-            size = torch.log(seen.h) if isinstance(seen.h, Tensor) else memory.size
-            return seen.h, memory._replace(size=size)
+            return seen.h, memory._replace(size=seen.h.log())
         k = seen.order + 1
         error0 = seen.error.clamp_min(self.floor).log()
-        size = torch.as_tensor(seen.h).log()
+        size = seen.h.log()
         ratio0 = size - memory.size
         b1, b2, b3 = (*self.b, 0.0, 0.0)[:3]
         a2, a3 = (*self.a, 0.0, 0.0)[:2]

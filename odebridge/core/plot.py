@@ -32,11 +32,14 @@ def plot_solution(sol: Solution, trajectory: int = 0, title: str = "") -> Figure
     fig, axes = plt.subplots(panels, 1, sharex=True, figsize=(7.2, 2.3 * panels), layout="constrained")
     components = range(min(xs.shape[1], len(COLOURS)))
     scale = np.nanmax(np.abs(xs), axis=0)
-    far_apart = scale.max() > 1e3 * max(scale[scale > 0].min(initial=np.inf), 1e-300) if np.isfinite(scale).all() else False
+    far_apart = scale.max() > 1e2 * max(scale[scale > 0].min(initial=np.inf), 1e-300) if np.isfinite(scale).all() else False
     for i in components:
         axes[0].plot(ts, xs[:, i], color=COLOURS[i], label=f"x[{i}]", lw=1.4)
     axes[0].set_ylabel("state x")
-    if far_apart:
+    if far_apart and xs.min() >= 0:
+        axes[0].set_yscale("log")
+        axes[0].set_ylim(bottom=scale[scale > 0].min() / 1e4, top=3 * scale.max())
+    elif far_apart:
         axes[0].set_yscale("symlog", linthresh=max(scale[scale > 0].min() / 10, 1e-300))
     axes[0].legend(ncols=4, fontsize=8, frameon=False)
     if xs.shape[1] > len(COLOURS):
@@ -47,9 +50,9 @@ def plot_solution(sol: Solution, trajectory: int = 0, title: str = "") -> Figure
         axes[2].semilogy(ts[1:], row(sol.errors)[: len(ts) - 1], ".", color=COLOURS[1], ms=3)
         axes[2].axhline(1.0, color="0.5", lw=0.8)
         axes[2].set_ylabel("error / tolerance")
-    span = abs(ts[-1] - ts[0])
-    if span > 0 and len(ts) > 2 and abs(ts[1] - ts[0]) < 1e-5 * span and ts[0] >= 0:
-        axes[0].set_xscale("symlog", linthresh=max(abs(ts[1] - ts[0]), 1e-300))
+    if ts[0] >= 0 and len(ts) > 2 and np.median(ts) < 1e-3 * ts[-1]:  # most steps near the start: a logarithmic clock
+        axes[0].set_xscale("log")
+        axes[0].set_xlim(0.5 * ts[1], 2.0 * ts[-1])
     axes[-1].set_xlabel("time t")
     for axis in axes:
         axis.grid(alpha=0.25)

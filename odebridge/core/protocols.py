@@ -101,7 +101,8 @@ class Step(NamedTuple):
     retry: Any = None  # what it remembers if the step is tried again from the same point
     stages: Any = None  # what its interpolant needs
     trouble: Int[Tensor, " b"] | None = None  # a `Result` code where the try is unusable (singular matrix ...), else OK
-    cost: Counts = Counts()
+    cost: Counts = Counts()  # what each trajectory needed
+    work: int = 0  # field evaluations computed for every lane, Jacobian columns included, needed or not
     extra: Any = None  # passed on as `Tried.extra`
 
 

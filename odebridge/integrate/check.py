@@ -117,7 +117,7 @@ def positive(name: str, value: Any, *, whole: bool = False) -> None:
     kind = "a whole number of at least 1" if whole else "a positive number"
     if isinstance(value, (bool, str)) or (whole and not isinstance(value, int)):
         raise TypeError(f"{name}: must be {kind}, got {value!r}.")
-    v = torch.as_tensor(value, dtype=torch.float64)
+    v = torch.as_tensor(value, dtype=torch.float64, device="cpu")
     if bool((~(v > 0)).any()):
         raise ValueError(f"{name}: must be {kind}, got {value!r}.")
     if not whole and math.isnan(float(v.max())):

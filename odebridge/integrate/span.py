@@ -42,8 +42,8 @@ class Limits:
 class _Watch:
     """Sees every round of the loop: saves, notes steps and failures, stops at the time limit."""
 
-    def __init__(self, course: Course, limits: Limits, takers: list[Any], per_row: Callable[[Attempt], int]) -> None:
-        self.course, self.limits, self.takers, self.per_row = course, limits, takers, per_row
+    def __init__(self, course: Course, limits: Limits, takers: list[Any], limited: bool) -> None:
+        self.course, self.limits, self.takers, self.limited = course, limits, takers, limited
         self.failures: list[Failure] = []
         self.work = self.round = 0
         self.began = time.monotonic()
@@ -51,7 +51,8 @@ class _Watch:
     def __call__(self, lanes: Lanes, tried: Attempt) -> Lanes:
         """Look at one round."""
         self.round += 1
-        self.work += len(lanes.ids) * self.per_row(tried)
+        end_slope = self.limited or tried.step.slope is None
+        self.work += len(lanes.ids) * (tried.step.work + end_slope)
         for taker in self.takers:
             taker.take(tried)
         if self.limits.time_limit is not None and time.monotonic() - self.began > self.limits.time_limit:
@@ -142,13 +143,8 @@ def _found(
         method.start(f, t0, x0), counts, t1, sign, tol, f.args,
     )  # fmt: skip
 
-    def per_row(tried: Attempt) -> int:
-        columns = 0 if f.jacobian is not None else x0[0].numel() + 1
-        jacobians = columns if isinstance(tried.step.cost.jacobians, Tensor) else 0
-        return tried.step.cost.f_evals + jacobians + (tried.step.slope is None or after is not None)
-
     keeper = recorder(save, course, method)
-    watch = _Watch(course, limits, [*takers, keeper], per_row)
+    watch = _Watch(course, limits, [*takers, keeper], after is not None)
     watch.failures += [
         Failure(int(i), Result.NOT_FINITE, float(t0[i]), 0.0, int((~torch.isfinite(slope[i])).reshape(-1).float().argmax()))
         for i in not_finite.nonzero()[:, 0]

@@ -97,8 +97,9 @@ class Auto:
             factorisations=stiff.to(torch.int64),
             solves=stiff * self.stiff.tableau.stages,
         )
+        work = (0 if easy is None else easy.work) + (0 if hard is None else hard.work + 1)
         assert x1 is not None  # one of the two was computed
-        return Step(x1, error, slope1, kept, memory._replace(linearised=retry), (easy, hard, stiff), trouble, cost)
+        return Step(x1, error, slope1, kept, memory._replace(linearised=retry), (easy, hard, stiff), trouble, cost, work)
 
     def interpolant(self, x0: Tensor, slope0: Tensor, slope1: Tensor, h: Any, step: Step) -> tuple[Tensor, ...]:
         """The interpolant of each trajectory's own method."""

@@ -101,6 +101,7 @@ class Rosenbrock:
             stages,
             trouble,
             cost,
+            work=tab.stages - 1 + (n + 1 if field.jacobian is None else 1),
             extra=jac,
         )
 

@@ -122,6 +122,23 @@ def test_counters_are_exact():
     assert (int(sol.stats.jacobians), int(sol.stats.factorisations), int(sol.stats.solves)) == (10, 10, 80)
 
 
+@pytest.mark.parametrize("method", ADAPTIVE)
+def test_work_counts_every_row_that_the_field_saw(method):
+    """`stats.work` is what was computed: rows of field calls, idle lanes and Jacobian columns included."""
+    rows = []
+
+    def counting(t, x):
+        rows.append(len(x))
+        return field(t, x)
+
+    ends = torch.tensor([0.3, 1.0, 1.6], dtype=torch.float64)
+    sol = integrate(counting, start(3), (0.0, ends), method=method, rtol=1e-4, atol=1e-6, max_steps=20_000)
+    probes = 3 + 1  # asked before the first step: does it need a graph, is trajectory 0 alone the same
+    # df/dt and the columns of J come out of one call of n + 1 copies of the batch
+    assert sum(rows) == sol.stats.work + probes
+    assert int(sol.stats.f_evals.sum()) <= sol.stats.work
+
+
 def test_a_rejected_step_keeps_its_jacobian():
     calls = []
 

@@ -1,0 +1,77 @@
+"""Everything is made on the device of x0. On the CPU this is seen by making every other default device unusable."""
+
+import pytest
+import torch
+
+import odebridge as ob
+from odebridge.methods import METHODS
+
+ADAPTIVE = [m for m in METHODS if METHODS[m].error_order is not None]
+LAWS = ["pi", "predictive", "h211b", ob.control.Bounded(ob.control.I, 1e-9, 0.5), ob.control.AtTimes(ob.control.I, (0.3,))]
+
+
+def field(t, x, a):
+    return -a * x * x + torch.sin(t)[:, None]
+
+
+def solved(device, method="tsit5", save=None, controller=None, grad=False):
+    x0 = torch.tensor([[1.0, 0.5], [0.3, 0.2], [2.0, 1.0]], dtype=torch.float64, device=device, requires_grad=grad)
+    a = torch.tensor([[1.0], [2.0], [30.0]], dtype=torch.float64, device=device)
+    ends = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64, device=device)
+    options = {"method": method, "controller": controller, "rtol": 1e-5, "atol": 1e-8, "save": save or ob.Last()}
+    return x0, ob.integrate(field, x0, (0.0, ends), args=a, **options)
+
+
+SAVES = [ob.Every(), ob.Dense(), ob.At([0.1, 0.5])]
+
+
+@pytest.mark.parametrize("method", ADAPTIVE)
+@pytest.mark.parametrize("save", SAVES, ids=lambda s: type(s).__name__)
+def test_no_tensor_is_made_on_a_default_device(method, save):
+    expected = solved("cpu", method, save)[1]
+    with torch.device("meta"):  # a factory call without device= gives a meta tensor, and mixing it with data raises
+        x0, sol = solved("cpu", method, save, grad=True)
+        if isinstance(save, ob.Dense):
+            assert sol(0.2).device.type == "cpu"
+        assert sol.stats.accepted.device.type == "cpu"
+    assert torch.equal(sol.x1, expected.x1)
+    sol.x1.sum().backward()
+    assert bool(torch.isfinite(x0.grad).all())
+
+
+@pytest.mark.parametrize("law", LAWS, ids=str)
+def test_no_law_makes_a_tensor_on_a_default_device(law):
+    with torch.device("meta"):
+        sol = solved("cpu", controller=law)[1]
+    assert bool(torch.isfinite(sol.x1).all())
+
+
+def test_grids_and_gates_make_none_either():
+    gates = ob.control.PerStep([ob.control.StepNet(8) for _ in range(3)])
+    layers = ob.nets.Layers([ob.nets.PreActBranch(8) for _ in range(3)])
+    images = torch.randn(2, 8, 5, 5)
+    with torch.device("meta"):
+        sol = ob.integrate(layers, images, ob.Steps(3), method="euler", controller=gates, save=ob.Every())
+        assert ob.metrics.nsi(sol.xs).device.type == "cpu"
+        assert sol.ts.device.type == "cpu"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("method", ADAPTIVE)
+@pytest.mark.parametrize("save", SAVES, ids=lambda s: type(s).__name__)
+def test_cuda_gives_the_same_answer(method, save):
+    cpu, gpu = solved("cpu", method, save)[1], solved("cuda", method, save, grad=True)[1]
+    assert gpu.x1.device.type == "cuda"
+    assert torch.allclose(cpu.x1, gpu.x1.cpu(), rtol=1e-9)
+    assert torch.equal(cpu.stats.accepted, gpu.stats.accepted.cpu())
+    gpu.x1.sum().backward()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_network_trains_on_cuda():
+    data = ob.data.digits()
+    net = ob.nets.resnet(8, controller="stepnet", in_channels=1, classes=10, width=8)
+    history = ob.train.fit(net, data, epochs=3, device="cuda", seed=0)
+    assert history.epochs[-1].test_accuracy > 0.8

@@ -1,0 +1,50 @@
+"""Every Python block of README and docs runs, in order, one namespace per page."""
+
+import re
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page):
+    for indent, text in BLOCK.findall(page.read_text()):
+        yield "\n".join(line.removeprefix(indent) for line in text.splitlines())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_block_runs(page, tmp_path, monkeypatch):
+    mpl.use("agg")
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    for text in blocks(page):
+        exec(compile(text, str(page), "exec"), namespace)
+
+
+def test_there_is_code_to_run():
+    assert sum(len(list(blocks(page))) for page in PAGES) >= 6
+
+
+def test_recipes_of_the_extending_page_pass_the_contracts(tmp_path, monkeypatch):
+    """What the page promises: the order conditions accept its tableau, and its gate works in a network."""
+    import torch
+
+    import odebridge as ob
+    from odebridge.tableaus.conditions import check_butcher
+
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    for text in blocks(ROOT / "docs" / "extending.md"):
+        exec(text, namespace)
+    report = check_butcher(namespace["RALSTON"])
+    assert max(report.main, report.embedded) < 1e-12
+    assert report.beyond > 1e-3
+    net = ob.nets.resnet(8, controller=namespace["MeanSlope"], in_channels=1, classes=3)
+    net(torch.randn(2, 1, 8, 8)).sum().backward()
+    gates = [m for m in net.modules() if isinstance(m, namespace["MeanSlope"])]
+    assert gates
+    assert all(p.grad is not None for gate in gates for p in gate.parameters())
