@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import odebridge as ob
+from odebridge.core.tolerance import rms
 from odebridge.methods import METHODS
 
 ADAPTIVE = [m for m in METHODS if METHODS[m].error_order is not None]
@@ -115,6 +116,20 @@ def test_matmul_fields_agree_within_the_tolerance():
         solo = ob.integrate(lambda t, x: net(x), x0[i : i + 1], (0.0, 4.0), rtol=1e-6, atol=1e-8)
         assert torch.allclose(batch.x1[i], solo.x1[0], rtol=1e-9, atol=1e-11)
         assert int(batch.stats.accepted[i]) == int(solo.stats.accepted[0])
+
+
+@pytest.mark.parametrize("n", [3, 5000, 40_001])
+def test_the_error_norm_has_the_same_bits_in_any_batch(n):
+    """With two threads PyTorch's own mean of a long row alone differs in the last bit from the same row among others."""
+    v = torch.randn(3, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        alone = torch.cat([rms(v[i : i + 1].clone()) for i in range(3)])
+        assert torch.equal(rms(v), alone)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.allclose(alone, v.square().mean(1).sqrt(), rtol=1e-14)
 
 
 def test_any_state_shape():

@@ -11,10 +11,26 @@ from torch import Tensor
 from odebridge.core.shapes import per_sample
 
 
+CHUNK = 4096
+
+
+def row_sum(v: Float[Tensor, "b n"]) -> Float[Tensor, " b"]:
+    """Sum over the second dimension whose bits do not depend on b.
+
+    PyTorch splits a long row over threads when it is alone and not when it has company, so long rows are summed in chunks.
+    """
+    n = v.shape[1]
+    if n <= CHUNK:
+        return v.sum(1)
+    whole = n - n % CHUNK
+    total = row_sum(v[:, :whole].reshape(len(v), -1, CHUNK).sum(2))
+    return total if whole == n else total + v[:, whole:].sum(1)
+
+
 def rms(v: Float[Tensor, "b *s"]) -> Float[Tensor, " b"]:
-    """Root mean square over the components of each trajectory, sqrt(mean_i |v_i|^2): (b, *s) -> (b,)."""
+    """Root mean square over the components of each trajectory, sqrt(mean_i v_i^2): (b, *s) -> (b,)."""
     flat = v.flatten(1)
-    return (flat * flat).mean(1).sqrt() if not flat.is_complex() else flat.abs().square().mean(1).sqrt()
+    return (row_sum(flat * flat) / flat.shape[1]).sqrt()
 
 
 class Tolerance(NamedTuple):

@@ -57,7 +57,7 @@ class ExplicitRK:
             slopes.append(field(t + c * dt, end))
         x1 = end if tab.fsal else advanced(x, h, weighted(tab.b, slopes))
         error = None
-        if tab.b_hat is not None:
+        if tab.b_hat is not None and isinstance(dt, Tensor):  # on a grid nobody reads it, and it costs full-size operations
             difference = weighted([b - b_hat for b, b_hat in zip(tab.b, tab.b_hat, strict=True)], slopes)
             error = None if difference is None else h * difference
         last = slopes[-1] if tab.fsal else None

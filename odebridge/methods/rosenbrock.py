@@ -68,6 +68,11 @@ class Rosenbrock:
     def step(self, field: System, t: Any, x: Tensor, dt: Any, h: Any, slope: Tensor, memory: Linearised) -> Step:
         """One step from (t, x) with slope = f(t, x). h must be one number per trajectory: the matrix holds it."""
         tab, b, n = self.tableau, len(x), x[0].numel()
+        if isinstance(h, Tensor) and h.numel() != b:
+            raise ValueError(
+                f"controller: method {tab.name!r} solves a system with the step in it, so it needs one step per trajectory, not "
+                f"{tuple(h.shape)}; per-channel steps work with explicit methods such as 'euler' or 'heun'."
+            )
         # One number per trajectory whether h came as a float (a grid) or as (b, 1, ..., 1) (a span).
         size = (torch.full((b,), h, dtype=x.dtype, device=x.device) if isinstance(h, float) else h).reshape(b)
         clock = torch.full((b,), t, dtype=x.dtype, device=x.device) if isinstance(t, float) else t
