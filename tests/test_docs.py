@@ -1,6 +1,7 @@
 """Every Python block of README and docs runs, in order, one namespace per page."""
 
 import re
+import runpy
 from pathlib import Path
 
 import matplotlib as mpl
@@ -48,3 +49,8 @@ def test_recipes_of_the_extending_page_pass_the_contracts(tmp_path, monkeypatch)
     gates = [m for m in net.modules() if isinstance(m, namespace["MeanSlope"])]
     assert gates
     assert all(p.grad is not None for gate in gates for p in gate.parameters())
+
+
+def test_the_catalogue_page_is_up_to_date():
+    namespace = runpy.run_path(str(ROOT / "docs" / "make_tables.py"))
+    assert (ROOT / "docs" / "catalogues.md").read_text() == namespace["page"](), "run: python docs/make_tables.py"

@@ -1,5 +1,8 @@
 """Published end states are reached: rtol 1e-8, six digits or better, in every component that matters."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -80,3 +83,8 @@ def test_a_batch_of_tolerances_is_a_work_precision_curve():
     errors = [digits(sol.x1[i], task.reference, 1e-6) for i in range(4)]
     assert errors[3] > errors[0] + 1.0
     assert sol.stats.accepted.tolist() == sorted(sol.stats.accepted.tolist())
+
+
+def test_the_unpublished_references_come_from_a_committed_script():
+    script = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "references.py"), run_name="script")
+    assert script["agreement"]("lotka_volterra") > 14.5

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from odebridge.core.shapes import per_sample
 
-
 CHUNK = 4096
 
 

@@ -70,7 +70,7 @@ class Rosenbrock:
         tab, b, n = self.tableau, len(x), x[0].numel()
         if isinstance(h, Tensor) and h.numel() != b:
             raise ValueError(
-                f"controller: method {tab.name!r} solves a system with the step in it, so it needs one step per trajectory, not "
+                f"controller: method {tab.name!r} solves a system with the step in it, so it needs one step a trajectory, not "
                 f"{tuple(h.shape)}; per-channel steps work with explicit methods such as 'euler' or 'heun'."
             )
         # One number per trajectory whether h came as a float (a grid) or as (b, 1, ..., 1) (a span).

@@ -57,7 +57,7 @@ def pleiades() -> Problem:
             ],
             dtype=torch.float64,
         ),
-        source="IVP test set 2.4 (Mazzia & Magherini 2008), PLEI; 80-bit GBS extrapolation agrees to 12 digits",
+        source="IVP test set 2.4 (Mazzia & Magherini 2008), PLEI",
         digits=12.0,
         spread=Spread(x0_add=0.02, args_log=0.02),
     )
