@@ -134,15 +134,18 @@ def _on_grid(
 ) -> Solution:
     if not isinstance(save, (Last, Every)):
         raise ValueError("save: on a grid use Last() or Every(); put the times you want into the grid.")
-    steps, end = len(grid.ts) - 1, x
+    steps, end, slopes = len(grid.ts) - 1, x, 0
     xs, hs, cost = [x], [], Counts()
     for end, h, step in follow(f, x, grid.ts, method, controller, after):
         cost = step.cost
+        slopes += step.slope is None or after is not None
         if isinstance(save, Every):
             xs.append(end)
             hs.append(h if isinstance(h, Tensor) else torch.full((1,), h, dtype=x.dtype, device=x.device))
     fixed = {name: value for name, value in cost._asdict().items() if isinstance(value, int)}
-    counts = Counts(**{k: steps * v for k, v in fixed.items()})._replace(accepted=steps, f_evals=steps * (cost.f_evals + 1))
+    counts = Counts(**{k: steps * v for k, v in fixed.items()})._replace(
+        accepted=steps, f_evals=steps * cost.f_evals + max(slopes, 1)
+    )
     if isinstance(cost.jacobians, Tensor):
         counts = counts._replace(jacobians=steps)
     if not isinstance(save, Every):

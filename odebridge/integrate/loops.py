@@ -28,12 +28,13 @@ def follow(
     f: BoundField, x: Tensor, ts: tuple[float, ...], method: Method, controller: StepController, after: After | None
 ) -> Iterator[tuple[Tensor, Any, Step]]:
     """Walk a grid, one step per spacing; yields the state, the size and the step after each."""
-    memory, kept = controller.start(x, None), method.start(f, ts[0], x)
+    memory, kept, slope = controller.start(x, None), method.start(f, ts[0], x), None
     for n, (t, t1) in enumerate(pairwise(ts)):
-        slope = f(t, x)
+        slope = f(t, x) if slope is None else slope
         h, memory = controller(Observation(n, t, x, slope, t1 - t), memory)
         step = method.step(f, t, x, t1 - t, h, slope, kept)
         x, kept = step.x if after is None else after(step.x), step.memory
+        slope = step.slope if after is None else None  # free where the last stage sits at the end of the step
         yield x, h, step
 
 

@@ -120,6 +120,16 @@ def test_counters_are_exact():
     sol = fixed("rodas5p", 10)
     assert int(sol.stats.f_evals) == 1 + 10 * 7 + 9
     assert (int(sol.stats.jacobians), int(sol.stats.factorisations), int(sol.stats.solves)) == (10, 10, 80)
+    for method, evaluations in (("euler", 8), ("rk4", 8 * 4), ("tsit5", 1 + 8 * 6), ("rodas5p", 8 * 8)):
+        calls = []
+
+        def counting(t, x, calls=calls):
+            calls.append(len(x))
+            return field(t, x)
+
+        grid = integrate(counting, start(), Grid(tuple(0.2 * k for k in range(9))), method=method)
+        assert int(grid.stats.f_evals) == evaluations
+        assert len(calls) == evaluations + (8 if method == "rodas5p" else 0)  # and a call for each Jacobian
 
 
 @pytest.mark.parametrize("method", ADAPTIVE)

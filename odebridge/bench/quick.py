@@ -1,0 +1,70 @@
+"""`odebridge bench quick`: solvers against networks in under two minutes, the project's main picture in small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from odebridge.bench import flowmap, networks, solvers
+from odebridge.bench.record import REPORT, RunFolder
+from odebridge.bench.report import write_report
+from odebridge.bench.runner import Event, Part, run_part
+
+# One thread everywhere: the tensors are too small to gain from a second, and a busy neighbour cannot stall the first.
+THREADS = 1
+BUDGET = solvers.BUDGET + networks.BUDGET + flowmap.BUDGET  # seconds, imports and report not counted
+
+
+def parts(seed: int = 0) -> list[Part]:
+    """The three parts, each with its own written time budget."""
+    return [
+        solvers.part(),
+        networks.part(networks.Settings(seed=seed)),
+        flowmap.part(flowmap.Settings(seed=seed)),
+    ]
+
+
+def quick(out: str | Path = "runs", seed: int = 0, tell: Callable[[Event], None] | None = None) -> Path:
+    """Run all parts and write runs/<id>/run.json, results.jsonl and report.html; returns the folder.
+
+    tell is called before and after every run. A crash or Ctrl-C loses nothing that was finished: `odebridge report` makes the
+    page from what is there.
+    """
+    return run_suite("quick", parts(seed), out, {"seed": seed}, tell or _silent, f"odebridge bench quick --seed {seed}")
+
+
+def run_suite(
+    name: str,
+    todo: list[Part],
+    out: str | Path,
+    settings: dict[str, Any],
+    tell: Callable[[Event], None],
+    command: str,
+) -> Path:
+    """Parts one after the other into one run folder, and the report at the end."""
+    budgets = {part.name: part.budget for part in todo}
+    folder = RunFolder(out, name, {**settings, "threads": THREADS, "budgets_s": budgets}, command)
+    with threads(THREADS):
+        for part in todo:
+            run_part(part, folder.append, tell)
+    write_report([folder.path], folder.path / REPORT)
+    return folder.path
+
+
+def _silent(event: Event) -> None:
+    """Nobody watches."""
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """PyTorch on n threads, and as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

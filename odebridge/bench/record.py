@@ -1,0 +1,223 @@
+"""Results that survive a crash: one strict-JSON line per finished run, and a folder that says first what is going to run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from odebridge.bench.environment import cpu_model, environment, versions
+
+SCHEMA = 1
+RESULTS, RUN, REPORT = "results.jsonl", "run.json", "report.html"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished run.
+
+    configuration: everything that was chosen; equal configurations have equal hashes. values: what was measured.
+    status: "ok"; "failed" (the solver or the training gave up); "shortened" (stopped early by the time budget); "skipped" (not
+    begun); "error" (a fault of the benchmark itself); message says why. seconds: wall time of the whole run, repeats included.
+    """
+
+    part: str
+    configuration: Mapping[str, Any]
+    values: Mapping[str, Any] = field(default_factory=dict)
+    status: str = "ok"
+    message: str = ""
+    seed: int | None = None
+    seconds: float | None = None
+    device: str = "cpu"
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a results file holds: rows in the order written, and how many lines could not be read."""
+
+    rows: tuple[dict[str, Any], ...]
+    torn: int  # 1 if the last line was cut off by a crash
+    damaged: int  # other lines that are no JSON object of ours
+
+
+def canonical(value: Any) -> str:
+    """JSON text that is the same for equal values: keys sorted, no spaces. ValueError or TypeError if JSON cannot hold it."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def configuration_hash(configuration: Mapping[str, Any]) -> str:
+    """The sha256 of the canonical JSON, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(configuration).encode()).hexdigest()
+
+
+def finite(value: Any, path: str = "") -> tuple[Any, list[str]]:
+    """The value with null in place of every NaN and infinity, and the paths of those: strict JSON has neither."""
+    if isinstance(value, float):
+        return (value, []) if math.isfinite(value) else (None, [path])
+    if isinstance(value, Mapping):
+        pairs = {str(k): finite(v, f"{path}.{k}" if path else str(k)) for k, v in value.items()}
+        return {k: v for k, (v, _) in pairs.items()}, [p for _, bad in pairs.values() for p in bad]
+    if isinstance(value, (list, tuple)):
+        items = [finite(v, f"{path}[{i}]") for i, v in enumerate(value)]
+        return [v for v, _ in items], [p for _, bad in items for p in bad]
+    return value, []
+
+
+def now() -> str:
+    """UTC in ISO 8601, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def line(row: Row, suite: str) -> dict[str, Any]:
+    """The row as it is written, readable on its own. An "ok" with values that are not finite becomes "not finite"."""
+    values, bad = finite(row.values)
+    configuration, _ = finite(row.configuration)
+    return {
+        "schema": SCHEMA,
+        "suite": suite,
+        "part": row.part,
+        "configuration": configuration,
+        "hash": configuration_hash(configuration),
+        "seed": row.seed,
+        "status": "not finite" if bad and row.status == "ok" else row.status,
+        "message": row.message,
+        "not_finite": bad,
+        "values": values,
+        "seconds": finite(row.seconds)[0],
+        "device": row.device,
+        "cpu": cpu_model(),
+        "threads": row.threads,
+        "versions": versions(),
+        "utc": now(),
+    }
+
+
+class RunFolder:
+    """runs/<id>/ of one run: run.json is written first, then every finished row at once, flushed to the disk.
+
+    id = UTC time and the start of the hash of suite and settings. FileExistsError never: a second run within the same second
+    gets a number. OSError, such as PermissionError, where the folder cannot be written.
+    """
+
+    def __init__(self, out: str | Path, suite: str, settings: Mapping[str, Any], command: str) -> None:
+        self.suite = suite
+        stem = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{configuration_hash({'suite': suite, **settings})[:8]}"
+        self.path = _new_folder(Path(out), stem)
+        page = {
+            "schema": SCHEMA,
+            "id": self.path.name,
+            "suite": suite,
+            "command": command,
+            "settings": dict(settings),
+            "hash": configuration_hash(settings),
+            "utc": now(),
+            **environment(),
+        }
+        write_atomic(self.path / RUN, json.dumps(page, indent=1, allow_nan=False).encode())
+
+    def append(self, row: Row) -> dict[str, Any]:
+        """Write one row; when this returns it has reached the disk. Returns what was written."""
+        written = line(row, self.suite)
+        text = json.dumps(written, allow_nan=False) + "\n"
+        fresh = not (self.path / RESULTS).exists()
+        with (self.path / RESULTS).open("ab") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        if fresh:
+            _sync_folder(self.path)
+        return written
+
+
+def read(folder: str | Path) -> Results:
+    """The rows of runs/<id> (or of a results.jsonl itself). A line that a crash cut off is skipped and counted.
+
+    FileNotFoundError if there is none; ValueError for rows of a newer schema.
+    """
+    path = Path(folder)
+    path = path / RESULTS if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"There are no results at {folder}: a run folder holds {RESULTS}.")
+    lines = path.read_bytes().split(b"\n")
+    rows: list[dict[str, Any]] = []
+    torn = damaged = 0
+    for i, text in enumerate(lines):
+        if not text.strip():
+            continue
+        row = _parsed(text)
+        if row is None and i == len(lines) - 1:
+            torn = 1
+        elif row is None:
+            damaged += 1
+        elif row["schema"] > SCHEMA:
+            raise ValueError(f"{path}: was written with schema {row['schema']}; this odebridge reads up to {SCHEMA}.")
+        else:
+            rows.append(row)
+    return Results(tuple(rows), torn, damaged)
+
+
+def read_run(folder: str | Path) -> dict[str, Any]:
+    """run.json of a run folder, or an empty dictionary where it is missing or damaged: the rows stand on their own."""
+    try:
+        page = json.loads((Path(folder) / RUN).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return page if isinstance(page, dict) else {}
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """The old file or the new one, never half of one: another name in the same folder, flushed to the disk, renamed."""
+    beside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(text)
+    except ValueError:  # JSON and UTF-8 errors alike
+        return None
+    known = isinstance(row, dict) and isinstance(row.get("schema"), int) and isinstance(row.get("configuration"), dict)
+    return row if known else None
+
+
+def _new_folder(out: Path, stem: str) -> Path:
+    out.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = out / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in the folder durable; where folders cannot be opened (Windows) the rename alone must do."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,79 @@
+"""One training run as a run folder: record first, a row at the end, the weights beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from odebridge.bench.record import Row, RunFolder
+from odebridge.control.attention.catalogue import ATTENTION
+from odebridge.core.names import lookup
+from odebridge.data import DATA
+from odebridge.nets import resnet
+from odebridge.train import Epoch, History, fit, save_checkpoint
+
+TRAINABLE = {"resnet": resnet}
+DEVICES = ("auto", "cpu", "cuda")
+WEIGHTS = "model.json"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What to train, by names. controller "fixed": every step is 1."""
+
+    model: str = "resnet"
+    controller: str = "fixed"
+    data: str = "digits"
+    epochs: int = 10
+    depth: int = 20
+    width: int = 16
+    batch_size: int = 128
+    lr: float = 0.1
+
+
+def train(
+    plan: Training, out: str | Path, *, seed: int, device: str, progress: Callable[[Epoch], None]
+) -> tuple[Path, History]:
+    """Train by SGD with one cycle of the rate; writes OUT/<id>/run.json, results.jsonl and model.json with its safetensors.
+
+    ValueError for an unknown name or a setting that makes no sense, FileNotFoundError for missing data, before anything is
+    written. A loss that is not finite leaves a failed row and no weights; `History.message` says so.
+    """
+    build, read_set = lookup("trainable model", plan.model, TRAINABLE), lookup("data set", plan.data, DATA)
+    lookup("controller for networks", plan.controller, {"fixed": None, **ATTENTION})
+    place = _place(device)
+    images = read_set()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        gate = None if plan.controller == "fixed" else plan.controller
+        net = build(plan.depth, gate, images.channels, images.classes, plan.width)
+    options = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in asdict(plan).items() if k != "model")
+    folder = RunFolder(out, "train", {**asdict(plan), "seed": seed}, f"odebridge train {plan.model} {options} --seed {seed}")
+    began = time.monotonic()
+    history = fit(
+        net, images, epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr, device=place, seed=seed, progress=progress
+    )
+    good = history.ended == "done"
+    values = {"accuracy": list(history.test_accuracy), "train_loss": list(history.train_loss), "train_seconds": history.seconds}
+    status, message = ("ok", "") if good else ("failed", history.message)
+    took, n = time.monotonic() - began, torch.get_num_threads()
+    folder.append(Row("train", asdict(plan), values, status, message, seed, took, place, n))
+    if good:
+        save_checkpoint(folder.path / WEIGHTS, net.state_dict(), {**asdict(plan), "seed": seed, **values})
+    return folder.path, history
+
+
+def _place(device: str) -> str:
+    """The device in PyTorch's words, or a ValueError if there is none such."""
+    kind, _, index = device.partition(":")
+    lookup("device", kind, dict.fromkeys(DEVICES))
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    found = torch.cuda.device_count()
+    if kind == "cuda" and not ((index or "0").isdigit() and int(index or 0) < found):
+        raise ValueError(f"device: {device!r} is not there, PyTorch sees {found} CUDA devices; write 'cpu' or 'auto'.")
+    return device

@@ -1,0 +1,69 @@
+"""How the report calls things, and numbers as a reader wants them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+DASH = "\N{EN DASH}"
+METHODS = {
+    "rodas5p": "Rodas5P",
+    "dopri5": "Dopri5",
+    "tsit5": "Tsit5",
+    "euler": "Euler",
+    "heun": "Heun",
+    "rosenbrock23": "Rosenbrock23",
+}
+CONTROLLERS = {
+    "fixed": "constant step",
+    "constant": "learned constant",
+    "se": "SE",
+    "stepnet": "StepNet (reconstruction)",
+}
+PROBLEMS = {"robertson": "Robertson", "van_der_pol": "van der Pol, µ = 1000", "hires": "HIRES"}
+
+
+def method(name: str) -> str:
+    """Rodas5P, SciPy Radau ..."""
+    library, _, inner = name.partition(":")
+    return f"SciPy {inner}" if library == "scipy" else METHODS.get(name, name)
+
+
+def number(value: Any, figures: int = 3) -> str:
+    """A number in a table or a sentence; a dash where there is none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return DASH
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e6):
+        return f"{int(value):,}".replace(",", "\u202f")  # a narrow space between thousands
+    if 1e-3 <= abs(value) < 1e5:
+        digits = max(0, figures - 1 - math.floor(math.log10(abs(value))))
+        return f"{value:.{digits}f}"
+    mantissa, exponent = f"{value:.{figures - 1}e}".split("e")
+    return f"{mantissa}·10{_raised(int(exponent))}"
+
+
+def seconds(value: float | None) -> str:
+    """12 ms, 3.4 s."""
+    if value is None:
+        return DASH
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if value >= size:
+            return f"{number(value / size, 2 if value / size < 100 else 3)} {unit}"
+    return f"{number(value * 1e6, 2)} µs"
+
+
+def power(rtol: float) -> str:
+    """1e-6 as 10⁻⁶ where it is a power of ten."""
+    exponent = round(math.log10(rtol))
+    return f"10{_raised(exponent)}" if math.isclose(rtol, 10.0**exponent) else number(rtol)
+
+
+def listed(items: Iterable[str]) -> str:
+    """a, b and c."""
+    words = list(items)
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _raised(exponent: int) -> str:
+    return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

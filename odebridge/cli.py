@@ -1,0 +1,278 @@
+"""The console commands. A mistake in what was typed is one sentence and exit code 2; a solve that failed is exit code 1."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from odebridge.bench import quick, read, training, write_report
+from odebridge.bench.doctor import diagnosis
+from odebridge.bench.progress import Display
+from odebridge.bench.record import REPORT, RESULTS
+from odebridge.bench.report import sentences
+from odebridge.bench.solvers import errors
+from odebridge.bench.training import DEVICES, TRAINABLE, WEIGHTS, Training
+from odebridge.bench.words import number, seconds
+from odebridge.control.attention.catalogue import ATTENTION
+from odebridge.control.catalogue import CONTROLLERS
+from odebridge.core.names import lookup, matching, nearest
+from odebridge.core.result import Result, Solution
+from odebridge.data import DATA
+from odebridge.integrate import Every, Last, integrate
+from odebridge.methods.catalogue import METHODS
+from odebridge.nets import MODELS
+from odebridge.problems import PROBLEMS, Problem, problem
+from odebridge.train import Epoch
+
+SUITES: dict[str, Callable[..., Path]] = {"quick": quick}
+KINDS: dict[str, Mapping[str, Any]] = {
+    "methods": METHODS,
+    "controllers": {**CONTROLLERS, **ATTENTION},
+    "problems": PROBLEMS,
+    "models": MODELS,
+    "data": DATA,
+}
+PICTURES = ("svg", "pdf", "png")
+ATOL_PER_RTOL = 1e-4
+# What typer raises for a wrong command line; older versions take it from click, newer ones bring their own.
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+class Refused(Exception):
+    """What was typed cannot be done; the text says what to write instead."""
+
+
+@contextmanager
+def refusing(*kinds: type[Exception]) -> Iterator[None]:
+    """Exceptions about input become `Refused`. Keep the block small: a fault of ours must not look like one of the user's."""
+    about_input = kinds or (ValueError, TypeError, OSError)
+    try:
+        yield
+    except about_input as error:
+        raise Refused(str(error)) from error
+
+
+class Commands(TyperGroup):
+    """Wrong usage ends in one sentence on stderr and exit code 2."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
+        """Run; exit codes as promised, whether called by the console script or by a test."""
+        try:
+            code = super().main(*args, standalone_mode=False, **more)
+        except Refused as error:
+            code = _say(str(error))
+        except USAGE_ERROR as error:
+            code = _say(_usage(error))
+        if standalone_mode:
+            sys.exit(code if isinstance(code, int) else 0)
+        return code
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, or a sentence with the nearest."""
+        found = super().get_command(ctx, cmd_name)
+        if found is None:
+            raise Refused(f"There is no command {cmd_name!r}: {nearest(cmd_name, self.commands)}")
+        return found
+
+
+def _say(sentence: str) -> int:
+    typer.echo(f"odebridge: {' '.join(sentence.split())}", err=True)
+    return 2
+
+
+def _usage(error: Any) -> str:
+    if type(error).__name__ != "NoSuchOption":
+        return error.format_message()
+    known = ["--help", *(name for p in error.ctx.command.params for name in p.opts if name.startswith("-"))]
+    return f"There is no option {error.option_name!r}: {nearest(error.option_name, known)}"
+
+
+app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, pretty_exceptions_show_locals=False)
+
+
+@app.callback(invoke_without_command=True)
+def _top(context: typer.Context) -> None:
+    """Stiff solvers and residual networks in one loop."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, devices, dtypes, peers and data sets found."""
+    lines = diagnosis()
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
+        typer.echo(f"{name:{width}}  {text}")
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(help=" | ".join(KINDS))],
+    pattern: Annotated[str, typer.Argument(help='wildcards, such as "rodas*"')] = "*",
+) -> None:
+    """List the names of methods, controllers, problems, models or data sets."""
+    with refusing():
+        catalogue = lookup("catalogue", kind, KINDS)
+    names = matching(catalogue, pattern)
+    if not names:
+        raise Refused(f"No name in {kind} matches {pattern!r}: {nearest(pattern.strip('*?'), catalogue)}")
+    typer.echo("\n".join(names))
+
+
+@app.command()
+def solve(
+    name: Annotated[str, typer.Argument(help="a problem: odebridge list problems")],
+    method: Annotated[str | None, typer.Option(help="default: rodas5p for stiff problems, tsit5 for others")] = None,
+    controller: Annotated[str | None, typer.Option(help="a classical law; default: the method's own")] = None,
+    rtol: Annotated[float, typer.Option(help="relative tolerance")] = 1e-6,
+    atol: Annotated[float | None, typer.Option(help="absolute tolerance; default: 1e-4 rtol")] = None,
+    t1: Annotated[float | None, typer.Option(help="end of the span, in the problem's unit of time")] = None,
+    first_step: Annotated[float | None, typer.Option(help="size of the first step; default: chosen from the field")] = None,
+    max_steps: Annotated[int, typer.Option(help="tries, the rejected ones included")] = 10_000,
+    plot: Annotated[Path | None, typer.Option(help="a picture of the solution: FILE.svg, .pdf or .png")] = None,
+) -> None:
+    """Solve a problem of the library and say how it went; exit code 1 if the solver did not get to the end."""
+    with refusing():
+        wanted = problem(name)
+        scheme = method or ("rodas5p" if wanted.stiff else "tsit5")
+        lookup("method", scheme, METHODS)
+        law = controller or METHODS[scheme].law
+        _check_law(law, first_step)
+        if t1 is not None and t1 != wanted.span[1]:
+            wanted = replace(wanted, span=(wanted.span[0], t1), reference=None, digits=None)
+    if plot is not None:
+        _check_picture(plot)
+    tolerance = ATOL_PER_RTOL * rtol if atol is None else atol
+    one, began = wanted.batched(), time.perf_counter()
+    with refusing(ValueError, TypeError):  # bad input is refused before the first step
+        sol = integrate(
+            one.field, one.x0, one.span, args=one.args, jacobian=one.jacobian, method=scheme, controller=controller, rtol=rtol,
+            atol=tolerance, first_step=first_step, max_steps=max_steps, save=Last() if plot is None else Every(), throw=False,
+        )  # fmt: skip
+    took = time.perf_counter() - began
+    how = f"{scheme}, controller {law}, rtol {rtol:g}, atol {tolerance:g}"
+    typer.echo(f"{name} over [{wanted.span[0]:g}, {wanted.span[1]:g}] by {how}")
+    _tell(wanted, sol, took, rtol, tolerance)
+    if plot is not None:
+        with refusing(OSError):
+            sol.plot(title=f"{name} by {scheme}, rtol {rtol:g}").savefig(plot)
+        typer.echo(f"picture: {plot}")
+    if sol.failures:
+        raise typer.Exit(1)
+
+
+def _tell(wanted: Problem, sol: Solution, took: float, rtol: float, atol: float) -> None:
+    code = Result(int(sol.result[0]))
+    typer.echo(f"{code.name}: reached t = {wanted.span[1]:g}" if code == Result.OK else f"{code.name}: {sol.message}")
+    counts = {k: int(v[0]) for k, v in vars(sol.stats).items() if k != "work"}
+    typer.echo(", ".join(f"{k.replace('_', ' ')} {v}" for k, v in counts.items() if v) + f"; {seconds(took)}")
+    if sol.failures:
+        return
+    typer.echo(f"x({wanted.span[1]:g}) = [{', '.join(f'{v:.10g}' for v in sol.x1[0].tolist())}]")
+    if wanted.reference is not None and rtol > 0:
+        off = errors(sol.x1[0].numpy(), wanted.reference.numpy(), atol / rtol)
+        typer.echo(f"against {wanted.source}: largest relative error {number(off['relative'], 2)}, mescd {off['mescd']:.1f}")
+
+
+def _check_law(law: str, first_step: float | None) -> None:
+    if law in ATTENTION:
+        laws = ", ".join(CONTROLLERS)
+        raise Refused(f"--controller: {law!r} sizes the steps of networks; a solve over time takes one of {laws}.")
+    lookup("controller", law, CONTROLLERS)
+    if law == "fixed" and first_step is None:
+        raise Refused("--controller: 'fixed' keeps the first step, so say how long it is, such as --first-step 0.01.")
+
+
+def _check_picture(path: Path) -> None:
+    kind = path.suffix.removeprefix(".")
+    if kind not in PICTURES:
+        raise Refused(f"--plot: {str(path)!r} does not end in the name of a picture format: {nearest(kind or 'svg', PICTURES)}")
+    if path.is_dir() or not path.parent.is_dir():
+        why = "it is a folder" if path.is_dir() else f"there is no folder {str(path.parent)!r}"
+        raise Refused(f"--plot: {str(path)!r} cannot be written, because {why}.")
+
+
+@app.command()
+def bench(
+    suite: Annotated[str, typer.Argument(help=" | ".join(SUITES))],
+    out: Annotated[Path, typer.Option(help="folder that gets a folder for this run")] = Path("runs"),
+    seed: Annotated[int, typer.Option(help="of data, first weights and order of training")] = 0,
+) -> None:
+    """Run a benchmark suite; writes OUT/<id>/results.jsonl and report.html."""
+    with refusing():
+        run = lookup("suite", suite, SUITES)
+    with Display() as show, refusing(OSError):
+        try:
+            folder = run(out, seed=seed, tell=show)
+        except KeyboardInterrupt:
+            typer.echo(f"Stopped. Finished runs are kept; `odebridge report {out}/<id>` makes a page of them.", err=True)
+            raise typer.Exit(130) from None
+    for title, said in sentences([folder]).items():
+        typer.echo(f"\n{title}")
+        for sentence in said:
+            typer.echo(f"  - {sentence}")
+    typer.echo(f"\nresults: {folder / RESULTS}\nreport:  {folder / REPORT}")
+    if any(row["status"] == "error" for row in read(folder).rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="run folders, runs/<id> ...")],
+    out: Annotated[Path | None, typer.Option(help="default: report.html in the run folder, or here for several")] = None,
+) -> None:
+    """Make one HTML page of one or several runs."""
+    for folder in folders:
+        if not folder.exists():
+            beside = [p.name for p in folder.parent.iterdir() if (p / RESULTS).exists()] if folder.parent.is_dir() else []
+            hint = nearest(folder.name, beside) if beside else "`odebridge bench quick` makes one."
+            raise Refused(f"There is no run folder {str(folder)!r}: {hint}")
+    single = folders[0] if folders[0].is_dir() else folders[0].parent
+    path = out or (single / REPORT if len(folders) == 1 else Path(REPORT))
+    with refusing():
+        write_report(folders, path)
+    typer.echo(f"report: {path}")
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help=" | ".join(TRAINABLE))],
+    controller: Annotated[str, typer.Option(help=f"step sizes: fixed (every step is 1) | {' | '.join(ATTENTION)}")] = "fixed",
+    data: Annotated[str, typer.Option(help=" | ".join(DATA))] = "digits",
+    epochs: Annotated[int, typer.Option(min=1)] = 10,
+    depth: Annotated[int, typer.Option(help="6 n + 2")] = 20,
+    width: Annotated[int, typer.Option(min=1, help="channels of the first stage")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1)] = 128,
+    lr: Annotated[float, typer.Option(help="highest learning rate")] = 0.1,
+    seed: Annotated[int, typer.Option(help="of first weights and order")] = 0,
+    device: Annotated[str, typer.Option(help=" | ".join(DEVICES))] = "auto",
+    out: Annotated[Path, typer.Option(help="folder that gets a folder for this run")] = Path("runs"),
+) -> None:
+    """Train a residual network on images; writes OUT/<id>/results.jsonl and the weights, model.json with its safetensors."""
+
+    def show(epoch: Epoch) -> None:
+        score = f"loss {epoch.train_loss:.4f}, test accuracy {100 * epoch.test_score:.2f} %"
+        typer.echo(f"epoch {epoch.number} of {epochs}: {score}, {seconds(epoch.seconds)}")
+
+    plan = Training(model, controller, data, epochs, depth, width, batch_size, lr)
+    with refusing():
+        folder, history = training.train(plan, out, seed=seed, device=device, progress=show)
+    typer.echo(f"results: {folder / RESULTS}")
+    if history.ended != "done":
+        typer.echo(history.message, err=True)
+        raise typer.Exit(1)
+    typer.echo(f"weights: {folder / WEIGHTS}")
+
+
+def main() -> None:
+    """The console script."""
+    app()
