@@ -1,4 +1,4 @@
-"""Stiff solvers with adaptive steps and residual networks as Euler integrators, in one loop with one question: how far from here?
+"""Stiff solvers with adaptive steps and residual networks as Euler integrators, in one loop with one question: how far?
 
 The names in the order a reader meets them: a problem is solved, or a field is integrated over a span or a grid; what to keep;
 what comes back; and the rooms with everything else.
