@@ -88,6 +88,10 @@ class AtTimes(Controller):
     controller: StepController
     times: Sequence[float]
 
+    def __post_init__(self) -> None:
+        if len(self.times) == 0:
+            raise ValueError("AtTimes: give at least one time, or use the controller without it.")
+
     def start(self, x: Tensor, tol: Tolerance | None) -> _Landing:
         """Nothing was cut yet."""
         return _Landing(self.controller.start(x, tol), torch.zeros(len(x), dtype=torch.float64, device=x.device))
@@ -100,7 +104,8 @@ class AtTimes(Controller):
         times = torch.tensor(tuple(self.times), dtype=torch.float64, device=seen.x.device)
         way = (times - t[:, None]) * torch.where(t1 < t, -1.0, 1.0)[:, None]
         # A time closer than the clock can resolve has been reached.
-        ahead = torch.where(way > 1e-14 * (1.0 + t.abs())[:, None], way, torch.inf)
+        near = 4.0 * torch.finfo(torch.float64).eps * torch.maximum(t.abs()[:, None], times.abs())
+        ahead = torch.where(way > near, way, torch.inf)
         cut = ahead.amin(1)
         return torch.minimum(wanted, cut), _Landing(inner, torch.where(wanted > cut, wanted, torch.zeros_like(cut)))
 

@@ -27,6 +27,8 @@ def plot_solution(sol: Solution, trajectory: int = 0, title: str = "") -> Figure
     ts, xs, hs = row(sol.ts), row(sol.xs), row(sol.hs)
     keep = np.isfinite(ts)
     ts, xs = ts[keep], xs[keep].reshape(keep.sum(), -1)
+    if len(ts) < 2:
+        raise ValueError("There is nothing to plot: this trajectory took no step.")
     hs = np.abs(hs[: len(ts) - 1].reshape(len(ts) - 1, -1))
     panels = 2 if sol.errors is None else 3
     fig, axes = plt.subplots(panels, 1, sharex=True, figsize=(7.2, 2.3 * panels), layout="constrained")

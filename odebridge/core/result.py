@@ -135,6 +135,8 @@ class Solution:
 
     def unbatched(self) -> Solution:
         """The same without its batch axis of one."""
+        if self.single:
+            return self
 
         def first(v: Any) -> Any:
             return v[0] if isinstance(v, Tensor) else v

@@ -18,8 +18,8 @@ from odebridge.core.protocols import Counts, Field, Jacobian, Method, StepContro
 from odebridge.core.result import Solution, SolveError
 from odebridge.integrate import check
 from odebridge.integrate.gradient import Replay
-from odebridge.integrate.loops import After, follow
-from odebridge.integrate.save import Course, Every, Last, Save
+from odebridge.integrate.loops import After, follow, limited
+from odebridge.integrate.save import At, Course, Every, Last, Save, save_times
 from odebridge.integrate.span import Limits, Progress, solve_span
 from odebridge.integrate.system import BoundField
 from odebridge.methods.catalogue import METHODS
@@ -82,6 +82,10 @@ def integrate(
     where = check.over(over)
     x0 = check.state(x0)
     f = BoundField(field, args, jacobian)
+    check.save(save)
+    check.functions(field=field, after=after, jacobian=jacobian, callback=callback)
+    if not callable(getattr(scheme, "step", None)):
+        raise TypeError(f"method: must be a name or a Method, got {method!r}; {', '.join(METHODS)}.")
     if isinstance(where, Grid):
         law = Fixed() if controller is None else _law(controller)
         return _on_grid(f, x0, where, scheme, law, save, after)
@@ -91,37 +95,50 @@ def integrate(
     check.spanned_state(x0)
     check.arguments(args, x0)
     tol = check.tolerance(rtol, atol, x0)
-    for name, value in (("first_step", first_step), ("max_step", max_step), ("time_limit", time_limit)):
-        check.positive(name, value)
-    check.positive("max_steps", max_steps, whole=True)
+    check.positive("first_step", first_step, len(x0))
+    check.positive("max_step", max_step, len(x0))
+    check.positive("time_limit", time_limit)
+    check.whole("max_steps", max_steps)
     t0, t1 = check.moment("t0", where.t0, x0), check.moment("t1", where.t1, x0)
+    course = Course(x0, t0, t1, torch.where(t1 < t0, -1.0, 1.0).double())
+    times = save_times(save, course) if isinstance(save, At) else None
     law = lookup("controller", scheme.law, CONTROLLERS) if controller is None else _law(controller)
-    if scheme.error_order is None and not isinstance(law, Fixed):
-        raise ValueError(
-            f"method: {scheme.name!r} has no error estimate to control a step with; use a method that has one ('tsit5', "
-            "'rodas5p'), or controller='fixed' with first_step=..., or over=ob.Grid(ts)."
-        )
-    if isinstance(law, Fixed) and first_step is None:
-        raise ValueError("first_step: controller 'fixed' keeps the first step, so say how long it is, first_step=0.01.")
-    if isinstance(law, nn.Module) and torch.is_grad_enabled() and any(p.requires_grad for p in law.parameters()):
-        raise ValueError(
-            "controller: has trainable parameters, and Replay would drop their gradient in silence. Freeze them with "
-            "controller.requires_grad_(False), or train the controller over ob.Grid(ts) or ob.Steps(n)."
-        )
+    _suits(scheme, law, first_step)
     if max_step is not None:
         law = Bounded(law, highest=max_step)
-    slope = check.first_slope(f, t0, x0)
-    with_graph = torch.is_grad_enabled() and (slope.requires_grad or x0.requires_grad or t0.requires_grad or t1.requires_grad)
-    sign = torch.where(t1 < t0, -1.0, 1.0).double()
+    slope = check.first_slope(f, t0, t1, x0)
+    needs = [slope, x0, t0, t1, limited(after, x0), *([] if times is None else [times])]
+    with_graph = torch.is_grad_enabled() and any(v.requires_grad for v in needs)
     limits = Limits(max_steps, time_limit, callback)
-    sol = solve_span(f, Course(x0, t0, t1, sign), tol, scheme, law, save, after, first_step, limits, with_graph)
+    sol = solve_span(f, course, tol, scheme, law, save, after, first_step, limits, with_graph)
     if throw and sol.failures:
         raise SolveError(sol)
     return sol
 
 
+def _suits(method: Method, law: StepController, first_step: Any) -> None:
+    """Method and controller over a span must fit each other."""
+    laws = check.parts(law)
+    fixed = any(isinstance(part, Fixed) for part in laws)
+    if method.error_order is None and not fixed:
+        raise ValueError(
+            f"method: {method.name!r} has no error estimate to control a step with; use a method that has one ('tsit5', "
+            "'rodas5p'), or controller='fixed' with first_step=..., or over=ob.Grid(ts)."
+        )
+    if fixed and first_step is None:
+        raise ValueError("first_step: controller 'fixed' keeps the first step, so say how long it is, first_step=0.01.")
+    trainable = (p for part in laws if isinstance(part, nn.Module) for p in part.parameters())
+    if torch.is_grad_enabled() and any(p.requires_grad for p in trainable):
+        raise ValueError(
+            "controller: has trainable parameters, and Replay would drop their gradient in silence. Freeze them with "
+            "controller.requires_grad_(False), or train the controller over ob.Grid(ts) or ob.Steps(n)."
+        )
+
+
 def _law(controller: StepController | str) -> StepController:
     if not isinstance(controller, str):
+        if not callable(controller) or isinstance(controller, type) or not callable(getattr(controller, "start", None)):
+            raise TypeError(f"controller: must be a name or a StepController (an instance), got {controller!r}.")
         return controller
     if controller in ATTENTION:
         cls = ATTENTION[controller].__name__
@@ -132,6 +149,8 @@ def _law(controller: StepController | str) -> StepController:
 def _on_grid(
     f: BoundField, x: Tensor, grid: Grid, method: Method, controller: StepController, save: Save, after: After | None
 ) -> Solution:
+    if x.dim() == 0:
+        raise ValueError("x0: is a single number; give a batch of states (b, *s), x0.reshape(1, 1).")
     if not isinstance(save, (Last, Every)):
         raise ValueError("save: on a grid use Last() or Every(); put the times you want into the grid.")
     steps, end, slopes = len(grid.ts) - 1, x, 0
@@ -152,5 +171,7 @@ def _on_grid(
         return Solution(end, counts, work=len(x) * counts.f_evals)
     b = len(x)
     ts = torch.tensor(grid.ts, dtype=torch.float64, device=x.device).expand(b, -1)
-    sizes = torch.stack([h.expand(b, *h.shape[1:]) for h in hs], 1)
+    full = max(h.dim() for h in hs)  # a float beside gates is a gate that is the same everywhere
+    sizes = torch.broadcast_tensors(*(h.reshape(h.shape + (1,) * (full - h.dim())) for h in hs))
+    sizes = torch.stack([h.expand(b, *h.shape[1:]) for h in sizes], 1)
     return Solution(end, counts, ts, torch.stack(xs, 1), sizes, work=b * counts.f_evals)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import fields, is_dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from odebridge.core.over import Grid, Span
 from odebridge.core.protocols import StepController
 from odebridge.core.tolerance import Tolerance
+from odebridge.integrate.save import At, Dense, Every, Last, clock_values
 from odebridge.integrate.system import BoundField, check_output
 
 
@@ -42,6 +45,11 @@ def spanned_state(x0: Tensor) -> None:
         raise ValueError(f"x0: is empty, shape {tuple(x0.shape)}; give at least one trajectory with one component.")
     if x0.dtype in (torch.float16, torch.bfloat16):
         raise TypeError(f"x0: {x0.dtype} has too few digits for step-size control; write x0.float() or x0.double().")
+    if unpack_dual(x0).tangent is not None:
+        raise NotImplementedError(
+            "x0: carries a tangent, but forward mode (jvp, jacfwd) through a span is not supported and its derivative would be "
+            "lost; use reverse mode (backward, grad, jacrev)."
+        )
     bad = (~torch.isfinite(x0)).nonzero()
     if len(bad):
         index = tuple(int(i) for i in bad[0])
@@ -59,10 +67,7 @@ def over(value: Any) -> Span | Grid:
 
 def moment(name: str, value: Any, x0: Tensor) -> Tensor:
     """t0 or t1 as (b,) float64, finite."""
-    try:
-        t = torch.as_tensor(value, dtype=torch.float64, device=x0.device)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"over: {name} must be a number or a (b,) tensor, got {value!r}.") from error
+    t = clock_values(f"over: {name}", value, x0)
     if t.dim() > 1 or (t.dim() == 1 and len(t) not in (1, len(x0))):
         raise ValueError(f"over: {name} must be a number or have shape ({len(x0)},), got {tuple(t.shape)}.")
     bad = (~torch.isfinite(t.reshape(-1))).nonzero()
@@ -110,18 +115,42 @@ def tolerance(rtol: Any, atol: Any, x0: Tensor) -> Tolerance:
     return Tolerance(r.contiguous(), a.contiguous())
 
 
-def positive(name: str, value: Any, *, whole: bool = False) -> None:
-    """A number above 0, or None."""
+def positive(name: str, value: Any, b: int | None = None) -> None:
+    """A number above 0, or (b,) of them where b is given, or None."""
     if value is None:
         return
-    kind = "a whole number of at least 1" if whole else "a positive number"
-    if isinstance(value, (bool, str)) or (whole and not isinstance(value, int)):
+    kind = "a positive number" if b is None else f"a positive number or a tensor of shape ({b},)"
+    if isinstance(value, (bool, str)):
         raise TypeError(f"{name}: must be {kind}, got {value!r}.")
-    v = torch.as_tensor(value, dtype=torch.float64, device="cpu")
+    try:
+        v = torch.as_tensor(value, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name}: must be {kind}, got {value!r}.") from error
+    if v.dim() and (b is None or v.shape != (b,)):
+        raise ValueError(f"{name}: must be {kind}, got shape {tuple(v.shape)}.")
     if bool((~(v > 0)).any()):
         raise ValueError(f"{name}: must be {kind}, got {value!r}.")
-    if not whole and math.isnan(float(v.max())):
-        raise ValueError(f"{name}: must be {kind}, got {value!r}.")
+
+
+def whole(name: str, value: Any) -> None:
+    """A whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name}: must be a whole number of at least 1, got {value!r}.")
+    if value < 1:
+        raise ValueError(f"{name}: must be a whole number of at least 1, got {value!r}.")
+
+
+def functions(**given: Any) -> None:
+    """Each is callable, or None if it may be left out (all but the field)."""
+    for name, value in given.items():
+        if not callable(value) and (name == "field" or value is not None):
+            raise TypeError(f"{name}: must be a function, got {value!r}.")
+
+
+def parts(law: Any) -> list[Any]:
+    """A controller and those it is wrapped around."""
+    inner = [getattr(law, f.name) for f in fields(law)] if is_dataclass(law) else []
+    return [law] + [p for c in inner if callable(c) and not isinstance(c, type) for p in parts(c)]
 
 
 def answer(h: Any, x0: Tensor, controller: StepController) -> Tensor:
@@ -152,11 +181,12 @@ def arguments(args: Any, x0: Tensor, path: str = "args") -> None:
             arguments(value, x0, f"{path}[{i}]")
 
 
-def first_slope(f: BoundField, t0: Tensor, x0: Tensor) -> Tensor:
-    """f(t0, x0), with the mistakes that a first call shows told in a sentence."""
-    version = x0._version
+def first_slope(f: BoundField, t0: Tensor, t1: Tensor, x0: Tensor) -> Tensor:
+    """f(t0, x0), with the mistakes that the first calls show told in a sentence."""
+    t, versions = t0.clone(), _version(x0)
+    before = _version(t)
     try:
-        slope = f(t0, x0)
+        slope = f(t, x0)
     except RuntimeError as error:
         if "must match" not in str(error):
             raise
@@ -164,31 +194,51 @@ def first_slope(f: BoundField, t0: Tensor, x0: Tensor) -> Tensor:
             f"field: shapes do not match ({error}). x has shape {tuple(x0.shape)} and t {tuple(t0.shape)}: to multiply a "
             "state (b, n) by time write t[:, None] * x, nothing is broadcast for you."
         ) from error
-    if x0._version != version:
-        raise ValueError("field: changes its input x in place; work on a copy (x * 2 instead of x.mul_(2)).")
+    if _version(x0) != versions or _version(t) != before:
+        raise ValueError("field: changes its input x or t in place; work on a copy (x * 2 instead of x.mul_(2)).")
+    written = _version(slope)
     if len(x0) > 1:
-        _same_alone(f, t0, x0, slope)
+        _same_alone(f, t0, t1, x0, slope)
+    else:
+        with torch.no_grad():
+            f(t0.clone(), x0)
+    if _version(slope) != written:
+        raise ValueError("field: writes every result into the same tensor, and a step needs several of them; return a new one.")
     return slope
 
 
+def _version(x: Tensor) -> int:
+    return 0 if x.is_inference() else x._version
+
+
 @torch.no_grad()
-def _same_alone(f: BoundField, t0: Tensor, x0: Tensor, slope: Tensor) -> None:
-    """Trajectory 0 alone must have the slope it has in the batch: else trajectories are coupled, or t is broadcast wrongly."""
+def _same_alone(f: BoundField, t0: Tensor, t1: Tensor, x0: Tensor, slope: Tensor) -> None:
+    """The slope of trajectory 0 must not change when the others leave, nor when they are elsewhere at another time."""
+    t, x = t0.detach(), x0.detach()
     one = torch.zeros(1, dtype=torch.int64, device=x0.device)
     try:
-        alone = f.take(one)(t0[:1].detach(), x0[:1].detach())
+        alone = f.take(one)(t[:1], x[:1])
     except Exception as error:
         raise ValueError(
             f"field: fails for trajectory 0 alone ({type(error).__name__}: {error}). Finished trajectories leave the batch, "
             "so a tensor of shape (b, ...) must not be captured by the field: pass it as args=..., and write f(t, x, args)."
         ) from error
     check_output(alone, x0[:1])
-    scale = slope[:1].abs().amax() + x0[:1].abs().amax()
-    if bool(torch.isfinite(scale)) and bool(
-        ((alone - slope[:1]).abs() > 1e3 * torch.finfo(x0.dtype).eps ** 0.75 * scale).any()
-    ):
+    # Equal rows and equal times hide coupling and a wrong broadcast of t, so the others are moved for one more look.
+    away = torch.arange(len(x0), device=x0.device) / len(x0)
+    moved = f(t + away * (t1.detach() - t), x * (1.0 + 0.01 * (away > 0).to(x.dtype).reshape(-1, *(1,) * (x.dim() - 1))))
+    scale = slope[:1].abs().amax() + x[:1].abs().amax()
+    allowed = 1e3 * torch.finfo(x0.dtype).eps ** 0.75 * scale
+    apart = torch.maximum((alone - slope[:1]).abs().amax(), (moved[:1] - slope[:1]).abs().amax())
+    if bool(torch.isfinite(scale)) and bool(apart > allowed):
         raise ValueError(
-            "field: trajectory 0 has another slope alone than in the batch. Either trajectories are coupled (batch norm in "
-            "training mode, a sum over dim 0), or t of shape (b,) is broadcast along the wrong axis (write t[:, None]), or the "
-            "field is random (dropout), or it captured a (b, ...) tensor (pass it as args=...)."
+            "field: the slope of trajectory 0 depends on the others in the batch. Either trajectories are coupled (batch norm "
+            "in training mode, a sum over dim 0), or t of shape (b,) is broadcast along the wrong axis (write t[:, None]), or "
+            "the field is random (dropout), or it captured a (b, ...) tensor (pass it as args=...)."
         )
+
+
+def save(value: Any) -> None:
+    """One of the four policies, not a list of times, a name or a class."""
+    if not isinstance(value, (Last, At, Every, Dense)):
+        raise TypeError(f"save: give ob.Last(), ob.At([0.5, 1.0]), ob.Every() or ob.Dense(), got {value!r}.")

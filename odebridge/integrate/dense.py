@@ -21,6 +21,19 @@ def evaluate(x0: Float[Tensor, "k *s"], powers: tuple[Tensor, ...], s: Float[Ten
     return x0 + total
 
 
+def wide(mask: Tensor, x: Tensor) -> Tensor:
+    """A mask (k,) in the shape that selects rows of x (k, *s)."""
+    return mask.reshape(-1, *(1,) * (x.dim() - 1))
+
+
+def at_nodes(x: Tensor, mask: Tensor, node: Tensor, base: Tensor, powers: tuple[Tensor, ...], s: Tensor) -> Tensor:
+    """x, but exactly the kept state where a time falls on the end of a step; the gradient to the time stays dx/dt."""
+    if s.requires_grad:
+        moving = evaluate(base.detach(), tuple(q.detach() for q in powers), s)
+        node = node + (moving - moving.detach())
+    return torch.where(wide(mask, x), node, x)
+
+
 @dataclass(frozen=True)
 class Interpolant:
     """x(t) between the kept steps of every trajectory: piecewise polynomials of the method's own dense output."""
@@ -45,14 +58,19 @@ class Interpolant:
         forward = torch.where(torch.isnan(self.ts), torch.inf, self.ts * self.sign[:, None]).detach().contiguous()
         place = torch.searchsorted(forward, (times * self.sign[:, None]).detach().contiguous(), right=True) - 1
         steps = torch.isfinite(self.ts).sum(1, keepdim=True) - 1
-        inside = (place >= 0) & (times * self.sign[:, None] <= forward.gather(1, steps)) & (steps > 0)
+        inside = (place >= 0) & (times * self.sign[:, None] <= forward.gather(1, steps))
+        # A trajectory without a step is known at its start only; it reads the first (NaN) step nowhere.
+        moved = (inside & (steps > 0)).reshape(-1)
         place = torch.minimum(place.clamp_min(0), (steps - 1).clamp_min(0))
         rows = torch.arange(b, device=self.ts.device)[:, None].expand(b, m).reshape(-1)
-        cols = place.reshape(-1)
-        s = (times.reshape(-1) - self.ts[rows, cols]) / self.dts[rows, cols]
-        x = evaluate(self.xs[rows, cols], tuple(q[rows, cols] for q in self.powers), s)
-        at_node = times.reshape(-1) == self.ts[rows, cols + 1]
-        x = torch.where(at_node.reshape(-1, *(1,) * (x.dim() - 1)), self.xs[rows, cols + 1], x)
-        x = torch.where(inside.reshape(-1, *(1,) * (x.dim() - 1)), x, torch.nan)
+        cols, t_asked = place.reshape(-1), times.reshape(-1)
+        t_from, dt = self.ts[rows, cols], self.dts[rows, cols]
+        # Never nan before a where: it would come back in the gradient.
+        s = (torch.where(moved, t_asked, 0.0) - torch.where(moved, t_from, 0.0)) / torch.where(moved, dt, 1.0)
+        base, powers = self.xs[rows, cols], tuple(q[rows, cols] for q in self.powers)
+        at_node = moved & (t_asked == self.ts[rows, cols + 1])
+        x = at_nodes(evaluate(base, powers, s), at_node, self.xs[rows, cols + 1], base, powers, s)
+        only_start = (inside & (steps == 0) & (times == self.ts[:, :1])).reshape(-1)
+        x = torch.where(wide(only_start, x), self.xs[rows, 0], torch.where(wide(moved, x), x, torch.nan))
         x = x.reshape(b, m, *self.xs.shape[2:])
         return x[:, 0] if asked.dim() == 0 else x

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from odebridge.core.protocols import Method
-from odebridge.core.shapes import per_sample, take
-from odebridge.integrate.loops import After, Attempt
+from odebridge.core.shapes import every, per_sample, take
+from odebridge.integrate.loops import After, Attempt, limited
 from odebridge.integrate.save import Course, Recorder
 from odebridge.integrate.system import BoundField
 
@@ -34,26 +34,26 @@ class StepTape:
     """The kept steps of every trajectory, in order."""
 
     ids: list[Tensor] = field(default_factory=list)
-    rows: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)  # t0, t1, dt
+    rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=list)  # t0, t1, dt, scaled error
 
     def take(self, tried: Attempt) -> None:
         """Note the kept steps of one round."""
         index = tried.kept.nonzero()[:, 0]
         self.ids.append(tried.ids[index])
-        self.rows.append((tried.t0[index], tried.t1[index], tried.dt[index]))
+        self.rows.append((tried.t0[index], tried.t1[index], tried.dt[index], tried.error[index]))
 
-    def tables(self, b: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Counts (b,) and tables (b, k) of t0, t1, dt."""
+    def tables(self, b: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Counts (b,) and tables (b, k) of t0, t1, dt and the scaled error, NaN beyond a trajectory's last step."""
         count = torch.zeros(b, dtype=torch.int64, device=like.device)
         columns = []
         for ids in self.ids:
             columns.append(count[ids])
             count = count.index_add(0, ids, torch.ones_like(ids))
         where = (torch.cat(self.ids), torch.cat(columns)) if self.ids else ()
-        parts = [torch.cat(p) for p in zip(*self.rows, strict=True)] or [like.new_zeros(0)] * 3
-        empty = like.new_zeros(b, int(count.max()))
-        t0, t1, dt = (empty.index_put(where, p) if where else empty for p in parts)
-        return count, t0, t1, dt
+        parts = [torch.cat(p) for p in zip(*self.rows, strict=True)] or [like.new_zeros(0)] * 4
+        empty = like.new_full((b, int(count.max())), torch.nan)
+        t0, t1, dt, error = (empty.index_put(where, p) if where else empty for p in parts)
+        return count, t0, t1, dt, error
 
 
 def walk(
@@ -61,7 +61,7 @@ def walk(
 ) -> Tensor:
     """Walk the kept steps with a graph; returns the last states (b, *s). `ends`: the recorder needs slopes at step ends."""
     b = len(course.x0)
-    count, t0s, t1s, dts = tape.tables(b, course.t0.detach())
+    count, t0s, t1s, dts, errors = tape.tables(b, course.t0.detach())
     ids, x, bound = torch.arange(b, device=count.device), course.x0, f
     memory, slope = method.start(f, course.t0, x), None
     parked: list[tuple[Tensor, Tensor]] = []
@@ -83,12 +83,28 @@ def walk(
             t_end, dt = t_end + shift, dt + shift
         slope0 = bound(t, x) if slope is None else slope
         step = method.step(bound, t, x, dt, per_sample(dt, x), slope0, memory)
-        x1 = step.x if after is None else after(step.x)
+        x1 = limited(after, step.x)
         slope = step.slope if after is None else None
-        slope1 = slope if slope is not None else (bound(t_end, x1) if ends else slope0)
+        slope1 = slope if slope is not None else (_end_slope(bound, t_end, x1) if ends else slope0)
         everyone = torch.ones(len(ids), dtype=torch.bool, device=x.device)
-        recorder.take(Attempt(ids, everyone, t, t_end, dt, x, x1, slope0, slope1, step, torch.zeros_like(dt), x1))
+        recorder.take(Attempt(ids, everyone, t, t_end, dt, x, x1, slope0, slope1, step, errors[ids, k], x1))
         x, memory = x1, step.memory
     parked.append((ids, x))
     order = torch.cat([i for i, _ in parked]).argsort()
-    return torch.cat([v for _, v in parked])[order]
+    x1 = torch.cat([v for _, v in parked])[order]
+    if (course.t0.requires_grad or course.t1.requires_grad) and not bool((count > 0).all()):
+        # A span of zero length has no step, but d x1 / d t1 = f all the same.
+        shift = (course.t1 - course.t1.detach()) - (course.t0 - course.t0.detach())
+        still = torch.where(count == 0, shift, 0.0)
+        x1 = x1 + per_sample(still, x1) * f(course.t0.detach(), course.x0)
+    return x1
+
+
+def _end_slope(f: BoundField, t: Tensor, x: Tensor) -> Tensor:
+    """f(t, x), with no graph where it is not finite (a pole at the end of a span): 0 * inf would be nan behind any `where`."""
+    slope = f(t, x)
+    finite = every(torch.isfinite(slope))
+    if bool(finite.all()):
+        return slope
+    index = finite.nonzero()[:, 0]
+    return slope.detach().index_put((index,), f.take(index)(t[index], x[index]))

@@ -33,9 +33,20 @@ def follow(
         slope = f(t, x) if slope is None else slope
         h, memory = controller(Observation(n, t, x, slope, t1 - t), memory)
         step = method.step(f, t, x, t1 - t, h, slope, kept)
-        x, kept = step.x if after is None else after(step.x), step.memory
+        x, kept = limited(after, step.x), step.memory
         slope = step.slope if after is None else None  # free where the last stage sits at the end of the step
         yield x, h, step
+
+
+def limited(after: After | None, x: Tensor) -> Tensor:
+    """The state after the user's `after`, which must keep its shape and dtype."""
+    if after is None:
+        return x
+    y = after(x)
+    if not isinstance(y, Tensor) or y.shape != x.shape or (y.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type)):
+        got = f"{tuple(y.shape)} of {y.dtype}" if isinstance(y, Tensor) else type(y).__name__
+        raise ValueError(f"after: must return a state of shape {tuple(x.shape)} and {x.dtype} like the one it gets, got {got}.")
+    return y
 
 
 class Lanes(NamedTuple):
@@ -82,13 +93,14 @@ def attempt(
     t, x = lanes.t, lanes.x
     running = lanes.result == RUNNING
     way = (lanes.t1 - t).abs()
-    last = running & (lanes.h >= way * (1.0 - 1e-12))
+    last = running & (lanes.h * (1.0 + 1e-8) >= way)  # rather a hair longer than a sliver for the end
     # Idle lanes step a harmless size, never 0: a method that divides by h would put nan into their gradients.
     size = torch.where(last, way, lanes.h)
     dt = size * lanes.sign
     t_end = torch.where(last, lanes.t1, t + dt)
+    dt = torch.where(t_end == t, dt, t_end - t)  # what the clock has moved: at large |t| that is not what was asked for
     step = method.step(f, t, x, dt, per_sample(dt, x), lanes.slope, lanes.memory)
-    x1 = step.x if after is None else after(step.x)
+    x1 = limited(after, step.x)
     free_slope = step.slope if after is None else None
     slope1 = f(t_end, x1) if free_slope is None else free_slope
 
@@ -117,7 +129,7 @@ def attempt(
     arrived = accepted & last
     # Below 16 units of the clock's last place t + h no longer is where it says.
     smallest = 16.0 * torch.finfo(torch.float64).eps * t_next.abs()
-    stuck = ~(h >= smallest) & ~(h >= (lanes.t1 - t_next).abs())
+    stuck = ~((h >= smallest) & (h > 0.0)) & ~(h >= (lanes.t1 - t_next).abs())
     hopeless = (unusable > UNUSABLE_IN_A_ROW) | stuck
     reason = torch.where(usable, int(Result.STEP_TOO_SMALL), trouble)
     result = torch.where(tries >= max_steps, int(Result.MAX_STEPS), lanes.result)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from odebridge.core.protocols import Method
 from odebridge.core.shapes import per_sample, take
-from odebridge.integrate.dense import Interpolant, evaluate
+from odebridge.integrate.dense import Interpolant, at_nodes, evaluate
 from odebridge.integrate.loops import Attempt
 
 
@@ -88,6 +88,7 @@ class _Steps(Recorder):
     course: Course
     method: Method
     interpolate: bool
+    limited: bool
     count: Tensor = field(init=False)
     ids: list[Tensor] = field(default_factory=list)
     columns: list[Tensor] = field(default_factory=list)
@@ -102,7 +103,7 @@ class _Steps(Recorder):
         ids = tried.ids[index]
         row = (tried.t1[index], tried.x1[index], tried.dt[index], tried.error[index])
         if self.interpolate:
-            row += tuple(q[index] for q in coefficients(self.method, tried))
+            row += tuple(q[index] for q in coefficients(self.method, tried, self.limited))
         self.ids.append(ids)
         self.columns.append(self.count[ids])
         self.rows.append(row)
@@ -136,6 +137,7 @@ class _Times(Recorder):
     course: Course
     method: Method
     times: Tensor  # (b, k) float64
+    limited: bool
     done: Tensor = field(init=False)  # how many times of each trajectory are behind it
     ids: list[Tensor] = field(default_factory=list)
     columns: list[Tensor] = field(default_factory=list)
@@ -144,6 +146,8 @@ class _Times(Recorder):
     def __post_init__(self) -> None:
         self.forward = (self.times * self.course.sign[:, None]).detach().contiguous()
         self.done = self._behind(self.course.t0, torch.arange(len(self.times), device=self.times.device))
+        if self.times.requires_grad:  # times at the start are left to the first step, whose interpolant knows dx/dt there
+            self.done = torch.where(self.course.t0 == self.course.t1, self.done, 0)
         rows = self._expand(torch.arange(len(self.times), device=self.times.device), torch.zeros_like(self.done), self.done)
         self._append(*rows, self.course.x0[rows[0]])
 
@@ -178,9 +182,9 @@ class _Times(Recorder):
         ids = tried.ids[local]
         t = self.times[ids, columns]
         s = (t - tried.t0[local]) / tried.dt[local]
-        x = evaluate(tried.x0[local], tuple(q[local] for q in coefficients(self.method, tried)), s)
-        at_end = (t == tried.t1[local]).reshape(-1, *(1,) * (x.dim() - 1))
-        self._append(ids, columns, torch.where(at_end, tried.x1[local], x))
+        base, powers = tried.x0[local], tuple(q[local] for q in coefficients(self.method, tried, self.limited))
+        x = evaluate(base, powers, s)
+        self._append(ids, columns, at_nodes(x, t == tried.t1[local], tried.x1[local], base, powers, s))
 
     def packed(self) -> Saved:
         """Xs (b, k, *s)."""
@@ -192,25 +196,39 @@ class _Times(Recorder):
         return Saved(ts, xs)
 
 
-def coefficients(method: Method, tried: Attempt) -> tuple[Tensor, ...]:
-    """The interpolant's powers of s, with the end state that was kept (after a limiter it is not the method's own)."""
+def coefficients(method: Method, tried: Attempt, limited: bool) -> tuple[Tensor, ...]:
+    """The interpolant's powers of s. With a limiter its end is moved, by a straight line, to the state that was kept."""
     h = per_sample(tried.dt, tried.x0)
-    return method.interpolant(tried.x0, tried.slope0, tried.slope1, h, tried.step._replace(x=tried.x1))
+    chord = (tried.x1 - tried.x0) / h
+    slope1 = torch.where(torch.isfinite(tried.slope1), tried.slope1, chord)  # f may be infinite at the end of the span
+    powers = method.interpolant(tried.x0, tried.slope0, slope1, h, tried.step._replace(x=tried.x1))
+    if not limited:
+        return powers
+    return (powers[0] + (tried.x1 - tried.x0 - sum(powers[1:], powers[0])), *powers[1:])
 
 
-def recorder(save: Save, course: Course, method: Method) -> Recorder:
-    """The recorder of a policy for one solve."""
+def recorder(save: Save, course: Course, method: Method, limited: bool) -> Recorder:
+    """The recorder of a policy for one solve; `limited`: a limiter moves the states after each step."""
     if isinstance(save, At):
-        return _Times(course, method, save_times(save, course))
+        return _Times(course, method, save_times(save, course), limited)
     if isinstance(save, Last):
         return _Nothing()
-    return _Steps(course, method, isinstance(save, Dense))
+    return _Steps(course, method, isinstance(save, Dense), limited)
+
+
+def clock_values(name: str, value: Any, x0: Tensor) -> Tensor:
+    """Numbers, nests of numbers or tensors as float64; tensors in a list keep their graph."""
+    try:
+        if isinstance(value, (tuple, list)) and any(isinstance(v, Tensor) for v in value):
+            value = torch.stack([torch.as_tensor(v) for v in value])
+        return torch.as_tensor(value, dtype=torch.float64, device=x0.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must be numbers or a tensor of them, got {value!r} ({error}).") from error
 
 
 def save_times(save: At, course: Course) -> Tensor:
     """The times of `At` as (b, k) float64, checked: finite, in the direction of the solve, inside the span."""
-    times = torch.as_tensor(save.times, dtype=torch.float64, device=course.x0.device)
-    b = len(course.x0)
+    times, b = clock_values("save: the times of At", save.times, course.x0), len(course.x0)
     if times.dim() not in (1, 2) or (times.dim() == 2 and len(times) != b):
         raise ValueError(f"save: the times of At must have shape (k,) or (b, k) with b={b}, got {tuple(times.shape)}.")
     times = times.expand(b, -1) if times.dim() == 1 else times
@@ -223,6 +241,12 @@ def save_times(save: At, course: Course) -> Tensor:
     if len(bad):
         i = int(bad[0, 1]) + 1
         raise ValueError(f"save: the times of At must be sorted in the direction of the solve; index {i} goes back.")
+    # Times in single precision may miss the ends by a rounding of theirs: they mean the ends.
+    if isinstance(save.times, Tensor) and save.times.dtype == torch.float32:
+        for end in (course.t0, course.t1):
+            near = (times - end[:, None]).abs() <= torch.finfo(torch.float32).eps * end.abs()[:, None]
+            times = torch.where(near, end[:, None], times)
+        forward = (times * course.sign[:, None]).detach()
     outside = ((forward < course.t0[:, None] * sign) | (forward > course.t1[:, None] * sign)).nonzero()
     if len(outside):
         row, i = (int(v) for v in outside[0])

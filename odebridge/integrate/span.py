@@ -96,11 +96,11 @@ def solve_span(
         with torch.no_grad():
             steps = _found(f, plain, tol, method, controller, Last(), after, step0, limits, [tape])
         ends = isinstance(save, (At, Dense))
-        keeper = recorder(save, course, method)
+        keeper = recorder(save, course, method, after is not None)
         x1 = walk(tape, f, course, method, after, keeper, ends)
         saved = keeper.packed()
         x1 = _only_arrived(x1, steps.codes)
-        return replace(steps, x1=x1, ts=saved.ts, xs=saved.xs, hs=saved.hs, dense=saved.dense)
+        return replace(steps, x1=x1, ts=saved.ts, xs=saved.xs, hs=saved.hs, errors=saved.errors, dense=saved.dense)
     with torch.no_grad():
         return _found(f, plain, tol, method, controller, save, after, step0, limits, [])
 
@@ -143,7 +143,7 @@ def _found(
         method.start(f, t0, x0), counts, t1, sign, tol, f.args,
     )  # fmt: skip
 
-    keeper = recorder(save, course, method)
+    keeper = recorder(save, course, method, after is not None)
     watch = _Watch(course, limits, [*takers, keeper], after is not None)
     watch.failures += [
         Failure(int(i), Result.NOT_FINITE, float(t0[i]), 0.0, int((~torch.isfinite(slope[i])).reshape(-1).float().argmax()))

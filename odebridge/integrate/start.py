@@ -29,14 +29,16 @@ def first_step(
     the order of the solution instead. `reach` = |t1 - t0| bounds it.
     """
     weights = tol.weights(x, x)
-    d0, d1 = rms(x / weights).double(), rms(slope / weights).double()
+    weights = weights.double()  # squares of what a float32 can hold overflow in float32
+    d0, d1 = rms(x / weights), rms(slope / weights)
     tiny = (d0 < 1e-5) | (d1 < 1e-5)
     h0 = torch.minimum(torch.where(tiny, 1e-6, 0.01 * d0 / d1), reach)
-    h0 = torch.where(torch.isfinite(h0), h0, 1e-6)
+    h0 = torch.where(torch.isfinite(h0) & (h0 > 0.0), h0, 1e-6 * reach)
     probe = f(t + sign * h0, x + per_sample(sign * h0, x) * slope)
-    d2 = rms((probe - slope) / weights).double() / h0
+    d2 = rms((probe - slope) / weights) / h0
     steepest = torch.maximum(d1, d2)
     h1 = ((0.01 / steepest).log() / (error_order + 1)).exp()
     h1 = torch.where(steepest <= 1e-15, torch.clamp(h0 * 1e-3, min=1e-6), h1)
     h1 = torch.where(torch.isfinite(h1), h1, h0 * 1e-3)  # the probe may have met a pole
-    return torch.minimum(torch.minimum(100.0 * h0, h1), reach)
+    resolved = 32.0 * torch.finfo(torch.float64).eps * t.abs()
+    return torch.minimum(torch.maximum(torch.minimum(100.0 * h0, h1), resolved), reach)

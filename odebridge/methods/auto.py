@@ -11,7 +11,7 @@ from torch import Tensor
 
 from odebridge.core.protocols import Counts, Step, System
 from odebridge.core.result import Result
-from odebridge.core.shapes import merge
+from odebridge.core.shapes import merge, per_sample
 from odebridge.core.tolerance import rms
 from odebridge.methods.explicit_rk import ExplicitRK
 from odebridge.methods.rosenbrock import Linearised, Rosenbrock
@@ -79,9 +79,12 @@ class Auto:
         # Which methods are computed is a matter of speed in eager mode only: what is not selected is never seen.
         compiling = torch.compiler.is_compiling()
         some_stiff, some_not = compiling or bool(stiff.any()), compiling or not bool(stiff.all())
-        easy = self.explicit.step(field, t, x, dt, h, slope, None) if some_not else None
-        hard = self.stiff.step(field, t, x, dt, h, slope, memory.linearised) if some_stiff else None
-        end = None if hard is None else field(t + dt, hard.x)
+        # What is not selected must be finite, or 0 * inf puts nan into gradients: a stiff trajectory's step is far beyond the
+        # explicit method, so there it takes none, and the Rosenbrock method a short one where it is not asked.
+        calm, short = torch.where(stiff, 0.0, dt), torch.where(stiff, dt, 1e-3 * dt)
+        easy = self.explicit.step(field, t, x, calm, per_sample(calm, x), slope, None) if some_not else None
+        hard = self.stiff.step(field, t, x, short, per_sample(short, x), slope, memory.linearised) if some_stiff else None
+        end = None if hard is None else field(t + short, hard.x)
         linearised = memory.linearised if hard is None else hard.memory
         retry = memory.linearised if hard is None else hard.retry
         pressed = _pressed(easy, hard, dt, stiff)

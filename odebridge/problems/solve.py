@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from odebridge.core.protocols import Method
 from odebridge.core.result import Solution, SolveError
 from odebridge.integrate.api import integrate
@@ -26,6 +28,9 @@ def solve(problem: Problem | str, *, method: Method | str = "auto", throw: bool 
         if owned in options:
             raise TypeError(f"{owned}: belongs to the problem; write ob.Problem(f, x0, span, {owned}=...).")
     many = task.batched()
+    atol = options.get("atol")
+    if task.single and isinstance(atol, Tensor) and atol.dim() == 1:
+        options["atol"] = atol[None]
     sol = integrate(
         many.field, many.x0, many.span, args=many.args, jacobian=many.jacobian, method=method, throw=False, **options
     )

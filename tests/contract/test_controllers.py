@@ -139,8 +139,8 @@ def test_at_times_works_backward():
 
 def test_bounded_keeps_its_bounds_per_trajectory():
     sol = integrate(decay, ONE, (0.0, 2.0), max_step=torch.tensor([0.05, 0.2], dtype=torch.float64), save=Every(), rtol=1e-2)
-    assert float(sol.hs[0][torch.isfinite(sol.hs[0])].max()) <= 0.05 * (1 + 1e-12)
-    assert float(sol.hs[1][torch.isfinite(sol.hs[1])].max()) <= 0.2 * (1 + 1e-12)
+    assert float(sol.hs[0][torch.isfinite(sol.hs[0])].max()) <= 0.05 * (1 + 1e-7)
+    assert float(sol.hs[1][torch.isfinite(sol.hs[1])].max()) <= 0.2 * (1 + 1e-7)
     assert int(sol.stats.accepted[0]) >= 40 > int(sol.stats.accepted[1])
 
 
