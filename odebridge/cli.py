@@ -193,9 +193,10 @@ def _check_law(law: str, first_step: float | None) -> None:
 
 
 def _check_picture(path: Path) -> None:
-    kind = path.suffix.removeprefix(".")
+    kind = path.suffix.removeprefix(".").lower()
     if kind not in PICTURES:
-        raise Refused(f"--plot: {str(path)!r} does not end in the name of a picture format: {nearest(kind or 'svg', PICTURES)}")
+        hint = nearest(kind, PICTURES) if kind else f"write {str(path) + '.svg'!r}."
+        raise Refused(f"--plot: {str(path)!r} does not end in the name of a picture format: {hint}")
     if path.is_dir() or not path.parent.is_dir():
         why = "it is a folder" if path.is_dir() else f"there is no folder {str(path.parent)!r}"
         raise Refused(f"--plot: {str(path)!r} cannot be written, because {why}.")

@@ -291,3 +291,47 @@ def test_at_times_resolves_tiny_spans():
     sol = ob.integrate(decay, ONE, (0.0, 2e-14), controller=ob.control.AtTimes(ob.control.I, (3e-15, 9e-15)), save=ob.Every())
     for t in (3e-15, 9e-15):
         assert float((sol.ts - t).abs().min()) < 1e-18
+
+
+def test_more_steps_than_layers_or_controllers_are_refused():
+    layers = ob.nets.Layers([torch.nn.Linear(2, 2) for _ in range(3)])
+    with pytest.raises(ValueError, match=r"ob\.Steps\(3\)"):
+        ob.integrate(layers, torch.ones(1, 2), ob.Steps(5), method="euler")
+    gates = ob.control.PerStep([ob.control.Fixed()] * 2)
+    with pytest.raises(ValueError, match="one for every step"):
+        ob.integrate(layers, torch.ones(1, 2), ob.Steps(3), method="euler", controller=gates)
+
+
+def test_own_controllers_hear_what_is_wrong_with_their_answer():
+    class Law(ob.control.Controller):
+        def __init__(self, answer):
+            self.answer = answer
+
+        def __call__(self, seen, memory):
+            return self.answer(seen)
+
+    cases = {
+        "full_like": lambda seen: (0.1, None),
+        "return h, memory": lambda seen: seen.h,
+        "positive": lambda seen: (seen.h * math.nan, None),
+    }
+    for words, answer in cases.items():
+        with pytest.raises((TypeError, ValueError), match=words):
+            ob.integrate(decay, ONE, (0.0, 1.0), controller=Law(answer))
+
+
+def test_times_given_as_the_span_are_told_where_they_belong():
+    with pytest.raises(TypeError, match=r"ob\.At"):
+        ob.integrate(decay, ONE, torch.linspace(0, 1, 5))
+
+
+def test_a_solution_shows_what_matters():
+    text = repr(ob.integrate(decay, torch.ones(3, 2), (0.0, 1.0), save=ob.Every()))
+    assert "3 OK" in text
+    assert "x1 (3, 2)" in text
+    assert "tensor" not in text
+
+
+def test_plot_names_the_trajectory_that_is_not_there():
+    with pytest.raises(ValueError, match="there are 1"):
+        ob.integrate(decay, ONE, (0.0, 1.0), save=ob.Every()).plot(5)

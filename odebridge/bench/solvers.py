@@ -58,13 +58,14 @@ def part(settings: Settings = Settings()) -> Part:
 def errors(x1: np.ndarray, reference: np.ndarray, atol_per_rtol: float) -> dict[str, float]:
     """Two measures of the end state; x1 and reference (n,), NaN for a run that did not get there.
 
-    relative: max_i |x_i - r_i| / |r_i|. mescd: -log10 max_i |x_i - r_i| / (atol/rtol + |r_i|), the mixed error significant
-    correct digits of the Bari test set (Mazzia & Magherini 2008).
+    relative: max_i |x_i - r_i| / |r_i| where r_i is not 0. mescd: -log10 max_i |x_i - r_i| / (atol/rtol + |r_i|),
+    the mixed error significant correct digits of the Bari test set (Mazzia & Magherini 2008).
     """
     off = np.abs(x1 - reference)
     mixed = float((off / (atol_per_rtol + np.abs(reference))).max())
     mescd = math.nan if math.isnan(mixed) else -math.log10(max(mixed, 1e-17))
-    return {"relative": float((off / np.abs(reference)).max()), "mescd": mescd}
+    some = reference != 0
+    return {"relative": float((off[some] / np.abs(reference[some])).max()) if some.any() else math.nan, "mescd": mescd}
 
 
 def _configuration(stiff: Problem, method: str, rtol: float, **more: Any) -> dict[str, Any]:

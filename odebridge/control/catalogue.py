@@ -11,7 +11,7 @@ from odebridge.core.protocols import StepController
 CONTROLLERS: dict[str, StepController] = {
     "fixed": Fixed(),
     "i": classical.I,
-    "pi": classical.PI34,
+    "pi": classical.PI,
     "pid": classical.PID,
     "h211b": classical.H211B,
     "predictive": classical.PREDICTIVE,

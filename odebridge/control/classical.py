@@ -99,6 +99,7 @@ class Smaller(Controller):
 
 I = Filter(b=(1.0,))  # noqa: E741 - the integral controller is called I everywhere
 PI34 = Filter(b=(0.7, -0.4))  # Gustafsson 1991; 7/10 and 2/5 are also the defaults of OrdinaryDiffEq.jl
+PI = PI34
 PI42 = Filter(b=(0.6, -0.2))  # Soderlind 2003
 PID = Filter(b=(0.49, -0.34, 0.10))  # Kennedy & Carpenter, Appl. Numer. Math. 44, 2003
 H211B = Filter(b=(0.25, 0.25), a=(0.25,))  # Soderlind 2003 with b = 4: smooth step sequences

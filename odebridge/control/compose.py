@@ -17,8 +17,8 @@ from odebridge.core.tolerance import Tolerance
 class PerStep(nn.Module):
     """One controller for every step of a grid: block n of a network asks `controllers[n]`.
 
-    The last one answers for steps beyond the list. Memory: that of each. Grid only, since over a span steps have no number
-    that means the same for all trajectories. Use: `PerStep([SE(16) for _ in blocks])`.
+    ValueError for a step beyond the list. Memory: that of each. Grid only, since over a span steps have no number that means
+    the same for all trajectories. Use: `PerStep([SE(16) for _ in blocks])`.
     """
 
     def __init__(self, controllers: Iterable[StepController]) -> None:
@@ -36,7 +36,9 @@ class PerStep(nn.Module):
         """The answer of controller number seen.n."""
         if not isinstance(seen.n, int):
             raise ValueError("PerStep works on a grid; over a span give one controller for all steps.")
-        i = min(seen.n, len(memory) - 1)
+        i, n = seen.n, len(memory)
+        if i >= n:
+            raise ValueError(f"PerStep: there are {n} controllers and the grid has more steps; give one for every step.")
         h, mine = self.controllers[i](seen, memory[i])
         return h, (*memory[:i], mine, *memory[i + 1 :])
 

@@ -21,6 +21,10 @@ def plot_solution(sol: Solution, trajectory: int = 0, title: str = "") -> Figure
     if sol.ts is None or sol.xs is None or sol.hs is None:
         raise ValueError("Only a solution with kept steps can be plotted; solve again with save=ob.Every().")
 
+    b = 1 if sol.single else len(sol.xs)
+    if isinstance(trajectory, bool) or not isinstance(trajectory, int) or not -b <= trajectory < b:
+        raise ValueError(f"trajectory: is {trajectory!r}, but there are {b}; give a number from 0 to {b - 1}.")
+
     def row(v: Any) -> np.ndarray:
         return (v if sol.single else v[trajectory]).detach().cpu().double().numpy()
 
@@ -36,7 +40,7 @@ def plot_solution(sol: Solution, trajectory: int = 0, title: str = "") -> Figure
     scale = np.nanmax(np.abs(xs), axis=0)
     far_apart = scale.max() > 1e2 * max(scale[scale > 0].min(initial=np.inf), 1e-300) if np.isfinite(scale).all() else False
     for i in components:
-        axes[0].plot(ts, xs[:, i], color=COLOURS[i], label=f"x[{i}]", lw=1.4)
+        axes[0].plot(ts, xs[:, i], "." if len(ts) < 80 else "", ls="-", ms=4, color=COLOURS[i], label=f"x[{i}]", lw=1.4)
     axes[0].set_ylabel("state x")
     if far_apart and xs.min() >= 0:
         axes[0].set_yscale("log")

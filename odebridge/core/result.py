@@ -80,7 +80,7 @@ class Failure:
         return f"trajectory {self.trajectory} {ADVICE[self.result]} ({code})."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Solution:
     """The outcome of `integrate`.
 
@@ -101,6 +101,16 @@ class Solution:
     errors: Tensor | None = None  # scaled error of each kept step (b, k - 1), with `save=Every()` over a span
     dense: Callable[[Any], Tensor] | None = None
     single: bool = False  # the batch axis has been taken off
+
+    def __repr__(self) -> str:
+        b = 1 if self.single else len(self.x1)
+        ended = [Result(int(code)).name for code in self.result.reshape(-1)]
+        codes = ", ".join(f"{ended.count(name)} {name}" for name in dict.fromkeys(ended))
+        steps = self.stats.accepted.reshape(-1)
+        few, many = int(steps.min()), int(steps.max())
+        taken = f"{few}" if few == many else f"{few} to {many}"
+        kept = "" if self.xs is None else f", kept xs {tuple(self.xs.shape)}"
+        return f"Solution({b} trajectories: {codes}; x1 {tuple(self.x1.shape)}, {taken} steps{kept})"
 
     @cached_property
     def result(self) -> Tensor:

@@ -62,7 +62,8 @@ def over(value: Any) -> Span | Grid:
         return value
     if isinstance(value, (tuple, list)) and len(value) == 2:
         return Span(*value)
-    raise TypeError(f"over: give (t0, t1), ob.Span(t0, t1), ob.Grid(ts) or ob.Steps(n), got {value!r}.")
+    hint = "; for output at given times write over=(t0, t1), save=ob.At(times)" if isinstance(value, Tensor) else ""
+    raise TypeError(f"over: give (t0, t1), ob.Span(t0, t1), ob.Grid(ts) or ob.Steps(n), got {value!r}{hint}.")
 
 
 def moment(name: str, value: Any, x0: Tensor) -> Tensor:
@@ -153,16 +154,26 @@ def parts(law: Any) -> list[Any]:
     return [law] + [p for c in inner if callable(c) and not isinstance(c, type) for p in parts(c)]
 
 
-def answer(h: Any, x0: Tensor, controller: StepController) -> Tensor:
-    """The first answer of a controller over a span: positive, one number per trajectory."""
+def answer(given: Any, x0: Tensor, controller: StepController) -> tuple[Tensor, Any]:
+    """The first answer of a controller over a span, (h, memory): h positive, one number per trajectory."""
     who = type(controller).__name__
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise TypeError(f"controller: {who} must answer with two things, the step and its memory: return h, memory.")
+    h, memory = given
+    if isinstance(h, (int, float)):
+        raise TypeError(
+            f"controller: {who} answers with the number {h!r}; over a span every trajectory has a step of its own, so write "
+            f"torch.full_like(seen.h, {h!r})."
+        )
     if not isinstance(h, Tensor) or h.shape != (len(x0),):
         got = tuple(h.shape) if isinstance(h, Tensor) else type(h).__name__
         raise ValueError(
             f"controller: {who} answers with {got}, but over a span there is one step per trajectory, shape ({len(x0)},): "
             "per-channel steps have no common clock. Use over=ob.Grid(...) or ob.Steps(n)."
         )
-    return h.double()
+    if bool((~(h > 0)).any()):
+        raise ValueError(f"controller: {who} answers with the step {float(h[~(h > 0)][0])}; steps are positive and finite.")
+    return h.double(), memory
 
 
 def arguments(args: Any, x0: Tensor, path: str = "args") -> None:
@@ -192,7 +203,7 @@ def first_slope(f: BoundField, t0: Tensor, t1: Tensor, x0: Tensor) -> Tensor:
             raise
         raise ValueError(
             f"field: shapes do not match ({error}). x has shape {tuple(x0.shape)} and t {tuple(t0.shape)}: to multiply a "
-            "state (b, n) by time write t[:, None] * x, nothing is broadcast for you."
+            "state (b, n) by time write t[:, None] * x, by a parameter (b,) p[:, None] * x; nothing is broadcast."
         ) from error
     if _version(x0) != versions or _version(t) != before:
         raise ValueError("field: changes its input x or t in place; work on a copy (x * 2 instead of x.mul_(2)).")

@@ -130,9 +130,9 @@ def _found(
         h = first_step(f, t0, x0, slope, span, sign, tol, method.error_order or method.order)
     else:
         h = torch.as_tensor(step0, dtype=torch.float64, device=x0.device).expand(len(x0)).contiguous()
+    h = torch.where(span == 0.0, 1.0, h)  # arrived before the first step: idle, at a harmless size
     seen = Observation(0, t0, x0, slope, h, None, None, method.error_order, tol, t1)
-    h, control = controller(seen, controller.start(x0, tol))
-    h = check.answer(h, x0, controller)
+    h, control = check.answer(controller(seen, controller.start(x0, tol)), x0, controller)
     zero = torch.zeros(len(x0), dtype=torch.int64, device=x0.device)
     result = torch.where(span == 0.0, int(Result.OK), RUNNING)
     not_finite = (result == RUNNING) & ~every(torch.isfinite(slope))
