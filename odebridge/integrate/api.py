@@ -110,7 +110,7 @@ def integrate(
     needs = [slope, x0, t0, t1, limited(after, x0), *([] if times is None else [times])]
     with_graph = torch.is_grad_enabled() and any(v.requires_grad for v in needs)
     limits = Limits(max_steps, time_limit, callback)
-    sol = solve_span(f, course, tol, scheme, law, save, after, first_step, limits, with_graph)
+    sol = solve_span(f, course, tol, scheme, law, save, after, first_step, limits, slope, with_graph)
     if throw and sol.failures:
         raise SolveError(sol)
     return sol

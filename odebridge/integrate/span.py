@@ -87,6 +87,7 @@ def solve_span(
     after: After | None,
     step0: Any,
     limits: Limits,
+    slope: Tensor,
     with_graph: bool,
 ) -> Solution:
     """Integrate every trajectory from t0 to t1 on its own clock."""
@@ -94,7 +95,7 @@ def solve_span(
     if with_graph:
         tape = StepTape()
         with torch.no_grad():
-            steps = _found(f, plain, tol, method, controller, Last(), after, step0, limits, [tape])
+            steps = _found(f, plain, tol, method, controller, Last(), after, step0, limits, slope.detach(), [tape])
         ends = isinstance(save, (At, Dense))
         keeper = recorder(save, course, method, after is not None)
         x1 = walk(tape, f, course, method, after, keeper, ends)
@@ -102,7 +103,7 @@ def solve_span(
         x1 = _only_arrived(x1, steps.codes)
         return replace(steps, x1=x1, ts=saved.ts, xs=saved.xs, hs=saved.hs, errors=saved.errors, dense=saved.dense)
     with torch.no_grad():
-        return _found(f, plain, tol, method, controller, save, after, step0, limits, [])
+        return _found(f, plain, tol, method, controller, save, after, step0, limits, slope.detach(), [])
 
 
 def _only_arrived(x1: Tensor, codes: Tensor | None) -> Tensor:
@@ -120,11 +121,11 @@ def _found(
     after: After | None,
     step0: Any,
     limits: Limits,
+    slope: Tensor,
     takers: list[Any],
 ) -> Solution:
     """The solve without a graph."""
     x0, t0, t1, sign = course
-    slope = f(t0, x0)
     span = (t1 - t0).abs()
     if step0 is None:
         h = first_step(f, t0, x0, slope, span, sign, tol, method.error_order or method.order)
