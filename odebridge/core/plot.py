@@ -40,7 +40,7 @@ def plot_solution(sol: Solution, trajectory: int = 0, title: str = "") -> Figure
     scale = np.nanmax(np.abs(xs), axis=0)
     far_apart = scale.max() > 1e2 * max(scale[scale > 0].min(initial=np.inf), 1e-300) if np.isfinite(scale).all() else False
     for i in components:
-        axes[0].plot(ts, xs[:, i], "." if len(ts) < 80 else "", ls="-", ms=4, color=COLOURS[i], label=f"x[{i}]", lw=1.4)
+        axes[0].plot(ts, xs[:, i], marker="." if len(ts) < 80 else None, ms=4, color=COLOURS[i], label=f"x[{i}]", lw=1.4)
     axes[0].set_ylabel("state x")
     if far_apart and xs.min() >= 0:
         axes[0].set_yscale("log")
