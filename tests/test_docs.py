@@ -54,3 +54,10 @@ def test_recipes_of_the_extending_page_pass_the_contracts(tmp_path, monkeypatch)
 def test_the_catalogue_page_is_up_to_date():
     namespace = runpy.run_path(str(ROOT / "docs" / "make_tables.py"))
     assert (ROOT / "docs" / "catalogues.md").read_text() == namespace["page"](), "run: python docs/make_tables.py"
+
+
+def test_the_figures_of_the_readme_are_those_of_the_committed_rows():
+    namespace = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"), run_name="script")
+    text = (ROOT / "README.md").read_text()
+    assert namespace["updated"](text) == text, "run: python benchmarks/readme.py"
+    assert len(namespace["section"]().splitlines()) > 8
