@@ -25,10 +25,10 @@ from odebridge.bench.record import (
     finite,
     read,
     read_run,
-    write_atomic,
 )
 from odebridge.bench.report import latest, render, sentences, write_report
 from odebridge.bench.runner import Case, Outcome, Part, affordable, best_of, run_part
+from odebridge.core.files import write_atomic
 from odebridge.peers import PEERS, base, list_peers
 from odebridge.peers import scipy as scipy_peer
 from odebridge.problems import problem
@@ -173,7 +173,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     def full(_handle: int) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("odebridge.bench.record.os.fsync", full)
+    monkeypatch.setattr("odebridge.core.files.os.fsync", full)
     with pytest.raises(OSError, match="no space"):
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from odebridge.bench.environment import cpu_model, environment, versions
+from odebridge.core.files import sync_folder, write_atomic
 
 SCHEMA = 1
 RESULTS, RUN, REPORT = "results.jsonl", "run.json", "report.html"
@@ -133,7 +133,7 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
         if fresh:
-            _sync_folder(self.path)
+            sync_folder(self.path)
         return written
 
 
@@ -173,21 +173,6 @@ def read_run(folder: str | Path) -> dict[str, Any]:
     return page if isinstance(page, dict) else {}
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """The old file or the new one, never half of one: another name in the same folder, flushed to the disk, renamed."""
-    beside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
 def _parsed(text: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(text)
@@ -208,16 +193,3 @@ def _new_folder(out: Path, stem: str) -> Path:
             number += 1
         else:
             return path
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in the folder durable; where folders cannot be opened (Windows) the rename alone must do."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,8 +10,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from odebridge.bench import findings, plots, words
-from odebridge.bench.record import read, read_run, write_atomic
+from odebridge.bench.record import read, read_run
 from odebridge.bench.solvers import REPEAT
+from odebridge.core.files import write_atomic
 
 Row = dict[str, Any]
 Cell = tuple[str, Any]  # what is shown, and what is sorted by

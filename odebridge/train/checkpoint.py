@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load, save
 from torch import Tensor
+
+from odebridge.core.files import write_atomic
 
 FORMAT = 1
 
@@ -34,10 +34,10 @@ def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], record: Map
     text = json.dumps({**page, "sha256": _digest(page)}, indent=1)
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path.with_name(name), body)
+    write_atomic(path.with_name(name), body)
     if path.exists() and _sound(path):  # a damaged file must not push out the good one
-        _write(_previous(path), path.read_bytes())
-    _write(path, text.encode())
+        write_atomic(_previous(path), path.read_bytes())
+    write_atomic(path, text.encode())
     _sweep(path)
     return path
 
@@ -97,20 +97,6 @@ def _json_path(path: str | Path) -> Path:
 
 def _previous(path: Path) -> Path:
     return path.with_name(f"{path.stem}.previous.json")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All of it or nothing: another name in the same folder, flushed to the disk, then renamed."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with draft.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def _sweep(path: Path) -> None:
