@@ -6,12 +6,13 @@ what comes back; and the rooms with everything else.
 
 from odebridge import control, data, metrics, nets, problems, train
 from odebridge.control import list_controllers
+from odebridge.core.forcing import Forcing
 from odebridge.core.over import Grid, Span, Steps
 from odebridge.core.protocols import DepthField, Method, Observation, Step, StepController
 from odebridge.core.result import Result, Solution, SolveError
 from odebridge.core.tolerance import Tolerance
 from odebridge.data import list_data
-from odebridge.integrate import At, Dense, Every, Last, Replay, integrate
+from odebridge.integrate import At, Dense, Event, Every, Last, Replay, integrate, steady_state
 from odebridge.methods import list_methods
 from odebridge.nets import list_models
 from odebridge.problems import Problem, list_problems, solve
@@ -19,7 +20,8 @@ from odebridge.problems import Problem, list_problems, solve
 __version__ = "0.1.0"
 
 __all__ = [
-    "At", "Dense", "DepthField", "Every", "Grid", "Last", "Method", "Observation", "Problem", "Replay", "Result", "Solution",
-    "SolveError", "Span", "Step", "StepController", "Steps", "Tolerance", "control", "data", "integrate", "list_controllers",
-    "list_data", "list_methods", "list_models", "list_problems", "metrics", "nets", "problems", "solve", "train",
+    "At", "Dense", "DepthField", "Event", "Every", "Forcing", "Grid", "Last", "Method", "Observation", "Problem", "Replay",
+    "Result", "Solution", "SolveError", "Span", "Step", "StepController", "Steps", "Tolerance", "control", "data",
+    "integrate", "list_controllers", "list_data", "list_methods", "list_models", "list_problems", "metrics", "nets",
+    "problems", "solve", "steady_state", "train",
 ]  # fmt: skip

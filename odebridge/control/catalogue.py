@@ -5,6 +5,7 @@ from __future__ import annotations
 from odebridge.control import classical
 from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.control.base import Fixed
+from odebridge.control.compose import Deadband
 from odebridge.core.names import matching
 from odebridge.core.protocols import StepController
 
@@ -18,6 +19,7 @@ CONTROLLERS: dict[str, StepController] = {
     "pi42": classical.PI42,
     "pi34": classical.PI34,
     "h312": classical.H312,
+    "steady": Deadband(classical.I),
 }
 
 

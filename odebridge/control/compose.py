@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -74,6 +75,35 @@ class Bounded(Controller):
         return self.controller.accepts(error, memory[0])
 
 
+@dataclass(frozen=True)
+class Deadband(Controller):
+    """h' = h while the inner answer lies in [low h, high h): an implicit method then keeps its factors, and BDF its spacing.
+
+    The inner law's memory goes on as if its answer had been taken. After a rejection its answer stands.
+    Source: 1 to 1.2 for Radau5 (Hairer & Wanner II, IV.8), 0.9 to 1.2 for FBDF of OrdinaryDiffEq.jl.
+    """
+
+    controller: StepController
+    low: float = 1.0
+    high: float = 1.2
+
+    def start(self, x: Tensor, tol: Tolerance | None) -> Any:
+        """The inner memory."""
+        return self.controller.start(x, tol)
+
+    def __call__(self, seen: Observation, memory: Any) -> tuple[Any, Any]:
+        """The inner answer, or the present size if that is near."""
+        h, memory = self.controller(seen, memory)
+        if seen.accepted is None or not isinstance(seen.h, Tensor):
+            return h, memory
+        ratio = h / seen.h
+        return torch.where(seen.accepted & (ratio >= self.low) & (ratio < self.high), seen.h, h), memory
+
+    def accepts(self, error: Tensor, memory: Any) -> Tensor:
+        """As the inner controller."""
+        return self.controller.accepts(error, memory)
+
+
 class _Landing(NamedTuple):
     inner: Any
     wanted: Tensor  # what the inner controller would have taken, before the last clip (b,)
@@ -84,7 +114,7 @@ class AtTimes(Controller):
     """Steps end at the given times: h' = min(h, next time - t) for any controller over a span.
 
     After a step that was cut short and kept, the inner answer is not held back by the cut: the size wanted before it counts.
-    times: increasing floats. Use: `AtTimes(ob.control.PI34, (0.5, 1.0))` for a field that jumps there.
+    times: finite floats in any order. Use: `AtTimes(ob.control.PI34, (0.5, 1.0))` for a field that jumps there.
     """
 
     controller: StepController
@@ -93,6 +123,13 @@ class AtTimes(Controller):
     def __post_init__(self) -> None:
         if len(self.times) == 0:
             raise ValueError("AtTimes: give at least one time, or use the controller without it.")
+
+    @cached_property
+    def _nodes(self) -> Tensor:
+        """The times, rising, with two infinite ones at either end."""
+        times = torch.tensor(sorted(float(t) for t in self.times), dtype=torch.float64).unique()
+        ends = torch.full((2,), torch.inf, dtype=torch.float64)
+        return torch.cat([-ends, times, ends])
 
     def start(self, x: Tensor, tol: Tolerance | None) -> _Landing:
         """Nothing was cut yet."""
@@ -103,12 +140,12 @@ class AtTimes(Controller):
         h, inner = self.controller(seen, memory.inner)
         t, t1 = torch.as_tensor(seen.t, device=seen.x.device), torch.as_tensor(seen.t1, device=seen.x.device)
         wanted = h if seen.accepted is None else torch.where(seen.accepted, torch.maximum(h, memory.wanted), h)
-        times = torch.tensor(tuple(self.times), dtype=torch.float64, device=seen.x.device)
-        way = (times - t[:, None]) * torch.where(t1 < t, -1.0, 1.0)[:, None]
-        # A time closer than the clock can resolve has been reached.
-        near = 4.0 * torch.finfo(torch.float64).eps * torch.maximum(t.abs()[:, None], times.abs())
-        ahead = torch.where(way > near, way, torch.inf)
-        cut = ahead.amin(1)
+        nodes, backward = self._nodes.to(seen.x.device), t1 < t
+        above = torch.searchsorted(nodes, t.contiguous(), right=True)
+        # The next time and the one after it: a time closer than the clock can resolve has been reached.
+        ways = [(nodes[torch.where(backward, above - 1 - j, above + j)] - t).abs() for j in (0, 1)]
+        near = 4.0 * torch.finfo(torch.float64).eps * t.abs()
+        cut = torch.where(ways[0] > near, ways[0], ways[1])
         return torch.minimum(wanted, cut), _Landing(inner, torch.where(wanted > cut, wanted, torch.zeros_like(cut)))
 
     def accepts(self, error: Tensor, memory: _Landing) -> Tensor:

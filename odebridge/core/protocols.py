@@ -23,7 +23,7 @@ Jacobian = Callable[[Any, Tensor], Tensor]
 
 
 class System(Protocol):
-    """A field bound to its arguments, as the methods see it."""
+    """A field bound to its arguments, as the methods see it: M x' = f(t, x)."""
 
     def __call__(self, t: Any, x: Tensor) -> Tensor:
         """f(t, x), (b, *s)."""
@@ -33,9 +33,33 @@ class System(Protocol):
         """The same field for the whole batch `times` over, one copy after the other."""
         ...
 
+    def take(self, index: Tensor) -> System:
+        """The same field for the trajectories `index` (k,)."""
+        ...
+
     @property
     def jacobian(self) -> Jacobian | None:
         """The user's df/dx or None."""
+        ...
+
+    @property
+    def mass(self) -> Tensor | None:
+        """M, (n,) for a diagonal one or (n, n), in the dtype of x; None: the identity."""
+        ...
+
+    @property
+    def tol(self) -> Tolerance | None:
+        """Tolerances in force, which Newton's iteration uses too; None on a grid."""
+        ...
+
+    @property
+    def structure(self) -> Any:
+        """How df/dx is held and a M - df/dx solved with: a `linalg.structure.Structure`."""
+        ...
+
+    @property
+    def parts(self) -> tuple[Field, Field] | None:
+        """The two fields of a `Split` or `Separable` field, else None."""
         ...
 
 
@@ -102,8 +126,10 @@ class Step(NamedTuple):
     stages: Any = None  # what its interpolant needs
     trouble: Int[Tensor, " b"] | None = None  # a `Result` code where the try is unusable (singular matrix ...), else OK
     cost: Counts = Counts()  # what each trajectory needed
-    work: int = 0  # field evaluations computed for every lane, Jacobian columns included, needed or not
     extra: Any = None  # passed on as `Tried.extra`
+    found: Any = None  # what was found by search (stages by Newton, an order): tensors (b, ...), for `Searching.replay`
+    order: Int[Tensor, " b"] | None = None  # order of the error estimate where it differs between trajectories
+    ahead: Float[Tensor, "b *s"] | None = None  # the error that the next step is sized by, where it is not the one judged
 
 
 class Method(Protocol):
@@ -144,6 +170,14 @@ class Method(Protocol):
 
     def interpolant(self, x0: Tensor, slope0: Tensor, slope1: Tensor, h: Any, step: Step) -> tuple[Tensor, ...]:
         """Coefficients (q_1, ..., q_d) of x(t + s dt) = x0 + q_1 s + ... + q_d s^d for 0 <= s <= 1."""
+        ...
+
+
+class Searching(Method, Protocol):
+    """A method that finds something by search: a try can be made again, with a graph, without searching."""
+
+    def replay(self, field: System, t: Any, x: Tensor, dt: Any, h: Any, slope: Tensor, memory: Any, found: Any) -> Step:
+        """The same step as `step`, in value to the bit, from what it has found; differentiable in everything else."""
         ...
 
 

@@ -10,8 +10,13 @@ from torch import Tensor
 
 
 def per_sample(h: Tensor, x: Tensor) -> Tensor:
-    """One number per trajectory (b,) in the shape and dtype that multiplies x (b, *s): (b, 1, ..., 1)."""
-    return h.to(x.dtype).reshape(h.shape + (1,) * (x.dim() - 1))
+    """One number per trajectory (b,) in the shape and (real) dtype that multiplies x (b, *s): (b, 1, ..., 1)."""
+    return h.to(real_dtype(x)).reshape(h.shape + (1,) * (x.dim() - 1))
+
+
+def real_dtype(x: Tensor) -> torch.dtype:
+    """The dtype of |x|: that of x, or of its real part if x is complex."""
+    return x.dtype.to_real() if x.is_complex() else x.dtype
 
 
 def every(mask: Tensor) -> Tensor:
@@ -29,6 +34,13 @@ def tree_map(fn: Callable[..., Any], tree: Any, *rest: Any) -> Any:
         items = [tree_map(fn, *leaves) for leaves in zip(tree, *rest, strict=True)]
         return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     return tree
+
+
+def leaves(tree: Any) -> list[Tensor]:
+    """The tensors of a nest, in order."""
+    found: list[Tensor] = []
+    tree_map(found.append, tree)
+    return found
 
 
 def take(tree: Any, index: Tensor) -> Any:

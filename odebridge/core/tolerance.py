@@ -27,9 +27,10 @@ def row_sum(v: Float[Tensor, "b n"]) -> Float[Tensor, " b"]:
 
 
 def rms(v: Float[Tensor, "b *s"]) -> Float[Tensor, " b"]:
-    """Root mean square over the components of each trajectory, sqrt(mean_i v_i^2): (b, *s) -> (b,)."""
+    """Root mean square over the components of each trajectory, sqrt(mean_i |v_i|^2): (b, *s) -> (b,), real."""
     flat = v.flatten(1).contiguous()  # a transposed layout is summed in another order
-    return (row_sum(flat * flat) / flat.shape[1]).sqrt()
+    squares = flat.real * flat.real + flat.imag * flat.imag if flat.is_complex() else flat * flat
+    return (row_sum(squares) / flat.shape[1]).sqrt()
 
 
 class Tolerance(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,20 +12,27 @@ from torch import Tensor, nn
 from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.control.base import Fixed
 from odebridge.control.catalogue import CONTROLLERS
-from odebridge.control.compose import Bounded
+from odebridge.control.compose import AtTimes, Bounded
 from odebridge.core.names import lookup
 from odebridge.core.over import Grid
 from odebridge.core.protocols import Counts, Field, Jacobian, Method, StepController
 from odebridge.core.result import Solution, SolveError
+from odebridge.core.shapes import real_dtype
 from odebridge.integrate import check
+from odebridge.integrate.edge import edged
+from odebridge.integrate.events import Event, checked_events, crossings
 from odebridge.integrate.gradient import Replay
+from odebridge.integrate.jumps import jumps
+from odebridge.integrate.limits import nonnegative as kept_nonnegative
 from odebridge.integrate.loops import After, follow, limited
-from odebridge.integrate.save import At, Course, Every, Last, Save, save_times
-from odebridge.integrate.span import Limits, Progress, solve_span
-from odebridge.integrate.system import BoundField
+from odebridge.integrate.save import At, Course, Every, Last, Save, part, save_times
+from odebridge.integrate.span import Extras, Limits, Progress, solve_span
+from odebridge.integrate.structure import check_consistent, mass_matrix, structure
+from odebridge.integrate.system import BoundField, Tally
 from odebridge.methods.catalogue import METHODS
 
 
+@edged
 def integrate(
     field: Field | Callable[..., Tensor],
     x0: Any,
@@ -36,9 +44,14 @@ def integrate(
     rtol: Any = 1e-3,
     atol: Any = 1e-6,
     save: Save = Last(),  # noqa: B008 - frozen
+    events: Event | tuple[Event, ...] = (),
     after: After | None = None,
+    nonnegative: Any = False,
     gradient: Replay = Replay(),  # noqa: B008 - frozen
     jacobian: Jacobian | Callable[..., Tensor] | None = None,
+    sparsity: Any = None,
+    mass: Any = None,
+    discontinuities: Any = (),
     first_step: Any = None,
     max_step: Any = None,
     max_steps: int = 10_000,
@@ -50,7 +63,9 @@ def integrate(
 
     Args:
         field: f(t, x), or f(t, x, args). x (b, *s), t (b,); returns the shape and dtype of x. Row i depends on row i alone.
-        x0: initial states (b, *s), floating. Lists are converted; a span needs at least two dimensions.
+        x0: initial states (b, *s), floating. Lists are converted; a span needs at least two dimensions. A tuple, list, named
+            tuple or dict of such tensors is a state of several parts: the field gets and returns the same nest, and so come
+            x1, xs, events and sol(t). Complex for explicit Runge-Kutta methods. A `Solution`: go on from its x1.
         over: (t0, t1), floats or (b,) tensors, in either direction: adaptive, every trajectory has its own clock and step.
             `Grid(ts)` or `Steps(n)`: one step per spacing, the controller scales the increment (a residual network).
         args: a nest of tensors (b, ...) that belong to the trajectories.
@@ -59,9 +74,19 @@ def integrate(
         rtol: relative tolerance, a float or (b,). Below 100 roundings of the dtype it is read as that.
         atol: absolute tolerance, a float or a tensor with as many dimensions as x0.
         save: `Last()`, `At(times)`, `Every()` or `Dense()`.
+        events: one `Event` or a tuple of them: where a function of time and state changes its sign.
         after: applied to the state after each kept step: a network's ReLU, a limiter.
+        nonnegative: True or a bool tensor of the shape of one state: a try whose marked components fall below 0 by more than
+            their share of the tolerance is rejected; what is left below 0 is set to 0, and the slope is taken there. A field
+            that points out of the region at 0 (x' = -1) makes that dear: limit it with `after`.
         gradient: `Replay()`; on a grid the gradient is plain autograd.
         jacobian: df/dx of shape (b, n, n) from (t, x) with x (b, n); None: forward mode.
+        sparsity: structure of df/dx for large systems: (lower, upper) bandwidths, a pattern (n, n) of bools or a sparse
+            matrix, "detect", "krylov" (no matrix at all), or an object of `odebridge.linalg`; None: a full matrix.
+        mass: M of M x' = f(t, x), constant, (n,) for a diagonal or (n, n); may be singular of index 1 (a DAE). Rosenbrock, DIRK
+            and Radau methods take it; x0 must fulfil the algebraic equations.
+        discontinuities: times (k,) at which the field or a low derivative of it jumps. Steps end on them, see the field to the
+            left of the jump, and start anew to its right.
         first_step: size of the first try, a float or (b,); None: chosen from f.
         max_step: bound on every step, a float or (b,).
         max_steps: tries per trajectory, the rejected ones included.
@@ -70,7 +95,7 @@ def integrate(
         callback: called with a `Progress` after every round.
 
     Returns:
-        `Solution` with x1 (b, *s), ts, xs, hs, result, stats.
+        `Solution` with x1 (b, *s), t1 (b,), ts, xs, hs, events, result, stats.
 
     Raises:
         ValueError, TypeError: bad input, before the first step, in a sentence. SolveError: see `throw`.
@@ -81,18 +106,22 @@ def integrate(
     scheme = lookup("method", method, METHODS) if isinstance(method, str) else method
     where = check.over(over)
     x0 = check.state(x0)
-    f = BoundField(field, args, jacobian)
+    f = BoundField(field, args, jacobian, mass_matrix(mass, x0, scheme), structure(sparsity))
     check.save(save)
     check.functions(field=field, after=after, jacobian=jacobian, callback=callback)
+    happenings = checked_events(events)
     if not callable(getattr(scheme, "step", None)):
         raise TypeError(f"method: must be a name or a Method, got {method!r}; {', '.join(METHODS)}.")
+    check.complex_state(x0, scheme)
     if isinstance(where, Grid):
+        check.span_only(events=happenings, discontinuities=discontinuities, nonnegative=nonnegative)
         law = Fixed() if controller is None else _law(controller)
         return _on_grid(f, x0, where, scheme, law, save, after)
 
     if not isinstance(gradient, Replay):
         raise TypeError(f"gradient: must be ob.Replay(), got {gradient!r}.")
     check.spanned_state(x0)
+    after = kept_nonnegative(nonnegative, after, x0)
     check.arguments(args, x0)
     tol = check.tolerance(rtol, atol, x0)
     check.positive("first_step", first_step, len(x0))
@@ -106,11 +135,19 @@ def integrate(
     _suits(scheme, law, first_step)
     if max_step is not None:
         law = Bounded(law, highest=max_step)
+    jumping = jumps(discontinuities, x0, t1 - t0)
+    if jumping is not None:
+        law = AtTimes(law, jumping.inner)
+        f = replace(f, window=jumping.piece(t0, course.sign).window)
     slope = check.first_slope(f, t0, t1, x0)
-    needs = [slope, x0, t0, t1, limited(after, x0), *([] if times is None else [times])]
+    f = replace(f, tol=tol, tally=Tally(len(x0)))
+    check_consistent(f, t0, x0, slope, tol)
+    crossing, levels = crossings(happenings, t0, x0, args, scheme, after is not None, course.sign)
+    needs = [slope, x0, t0, t1, limited(after, x0), *levels, *([] if times is None else [times])]
     with_graph = torch.is_grad_enabled() and any(v.requires_grad for v in needs)
     limits = Limits(max_steps, time_limit, callback)
-    sol = solve_span(f, course, tol, scheme, law, save, after, first_step, limits, slope, with_graph)
+    extras = Extras(crossing, jumping)
+    sol = solve_span(f, course, tol, scheme, law, save, after, first_step, limits, slope, with_graph, extras)
     if throw and sol.failures:
         raise SolveError(sol)
     return sol
@@ -154,13 +191,17 @@ def _on_grid(
     if not isinstance(save, (Last, Every)):
         raise ValueError("save: on a grid use Last() or Every(); put the times you want into the grid.")
     steps, end, slopes = len(grid.ts) - 1, x, 0
-    xs, hs, cost = [x], [], Counts()
-    for end, h, step in follow(f, x, grid.ts, method, controller, after):
+
+    def moment(t: float) -> Tensor:
+        return torch.full((len(x),), t, dtype=torch.float64, device=x.device)
+
+    xs, hs, cost = [part(save.of, moment(grid.ts[0]), x)] if isinstance(save, Every) else [], [], Counts()
+    for t, (end, h, step) in zip(grid.ts[1:], follow(f, x, grid.ts, method, controller, after), strict=True):
         cost = step.cost
         slopes += step.slope is None or after is not None
         if isinstance(save, Every):
-            xs.append(end)
-            hs.append(h if isinstance(h, Tensor) else torch.full((1,), h, dtype=x.dtype, device=x.device))
+            xs.append(part(save.of, moment(t), end))
+            hs.append(h if isinstance(h, Tensor) else torch.full((1,), h, dtype=real_dtype(x), device=x.device))
     fixed = {name: value for name, value in cost._asdict().items() if isinstance(value, int)}
     counts = Counts(**{k: steps * v for k, v in fixed.items()})._replace(
         accepted=steps, f_evals=steps * cost.f_evals + max(slopes, 1)
@@ -168,10 +209,10 @@ def _on_grid(
     if isinstance(cost.jacobians, Tensor):
         counts = counts._replace(jacobians=steps)
     if not isinstance(save, Every):
-        return Solution(end, counts, work=len(x) * counts.f_evals)
+        return Solution(end, counts, work=len(x) * counts.f_evals, end=grid.ts[-1])
     b = len(x)
     ts = torch.tensor(grid.ts, dtype=torch.float64, device=x.device).expand(b, -1)
     full = max(h.dim() for h in hs)  # a float beside gates is a gate that is the same everywhere
     sizes = torch.broadcast_tensors(*(h.reshape(h.shape + (1,) * (full - h.dim())) for h in hs))
     sizes = torch.stack([h.expand(b, *h.shape[1:]) for h in sizes], 1)
-    return Solution(end, counts, ts, torch.stack(xs, 1), sizes, work=b * counts.f_evals)
+    return Solution(end, counts, ts, torch.stack(xs, 1), sizes, work=b * counts.f_evals, end=grid.ts[-1])

@@ -12,13 +12,15 @@ from torch.autograd.forward_ad import unpack_dual
 
 from odebridge.core.over import Grid, Span
 from odebridge.core.protocols import StepController
+from odebridge.core.shapes import real_dtype
 from odebridge.core.tolerance import Tolerance
 from odebridge.integrate.save import At, Dense, Every, Last, clock_values
 from odebridge.integrate.system import BoundField, check_output
+from odebridge.methods.explicit_rk import ExplicitRK
 
 
 def state(x0: Any) -> Tensor:
-    """x0 as a floating tensor (b, *s)."""
+    """x0 as a floating or complex tensor (b, *s)."""
     if not isinstance(x0, Tensor):
         try:
             x0 = torch.as_tensor(x0)
@@ -29,9 +31,26 @@ def state(x0: Any) -> Tensor:
         x0 = x0.to(torch.get_default_dtype()) if not x0.is_complex() else x0
     if not x0.is_floating_point():
         if x0.is_complex():
-            raise TypeError(f"x0: complex states ({x0.dtype}) are not supported; split them, torch.view_as_real(x0).")
+            return x0
         raise TypeError(f"x0: holds {x0.dtype}; steps are fractions, so write x0.to(torch.float64) or x0.float().")
     return x0
+
+
+def complex_state(x0: Tensor, method: Any) -> None:
+    """Only explicit Runge-Kutta methods take complex states: they need sums of slopes and the size of an error, no more."""
+    if x0.is_complex() and not isinstance(method, ExplicitRK):
+        raise TypeError(
+            f"x0: complex states ({x0.dtype}) work with explicit Runge-Kutta methods such as 'tsit5'; method {method.name!r} "
+            "is for real ones (most others need df/dx, which a field of complex numbers need not have). Split them, "
+            "torch.view_as_real(x0)."
+        )
+
+
+def span_only(**given: Any) -> None:
+    """Keywords that ask for something between given steps."""
+    for name, value in given.items():
+        if not (value is False or value is None or (isinstance(value, (tuple, list)) and not value)):
+            raise ValueError(f"{name}: works over a span (t0, t1), where steps are chosen; on a grid they are given.")
 
 
 def spanned_state(x0: Tensor) -> None:
@@ -43,7 +62,7 @@ def spanned_state(x0: Tensor) -> None:
         )
     if x0.numel() == 0:
         raise ValueError(f"x0: is empty, shape {tuple(x0.shape)}; give at least one trajectory with one component.")
-    if x0.dtype in (torch.float16, torch.bfloat16):
+    if x0.dtype in (torch.float16, torch.bfloat16, torch.complex32):
         raise TypeError(f"x0: {x0.dtype} has too few digits for step-size control; write x0.float() or x0.double().")
     if unpack_dual(x0).tangent is not None:
         raise NotImplementedError(
@@ -53,7 +72,7 @@ def spanned_state(x0: Tensor) -> None:
     bad = (~torch.isfinite(x0)).nonzero()
     if len(bad):
         index = tuple(int(i) for i in bad[0])
-        raise ValueError(f"x0: is {float(x0[index])} at index {index}; initial values must be finite.")
+        raise ValueError(f"x0: is {x0[index].item()} at index {index}; initial values must be finite.")
 
 
 def over(value: Any) -> Span | Grid:
@@ -84,7 +103,7 @@ def tolerance(rtol: Any, atol: Any, x0: Tensor) -> Tolerance:
         if isinstance(value, (str, bool)) or value is None:
             raise TypeError(f"{name}: must be a number or a tensor, got {value!r} of type {type(value).__name__}.")
         try:
-            v = torch.as_tensor(value, dtype=x0.dtype, device=x0.device)
+            v = torch.as_tensor(value, dtype=real_dtype(x0), device=x0.device)
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(f"{name}: must be a number or a tensor, got {value!r}.") from error
         bad = (~(torch.isfinite(v) & (v >= 0))).reshape(-1).nonzero()
@@ -253,3 +272,6 @@ def save(value: Any) -> None:
     """One of the four policies, not a list of times, a name or a class."""
     if not isinstance(value, (Last, At, Every, Dense)):
         raise TypeError(f"save: give ob.Last(), ob.At([0.5, 1.0]), ob.Every() or ob.Dense(), got {value!r}.")
+    of = getattr(value, "of", None)
+    if of is not None and not callable(of):
+        raise TypeError(f"save: of must be a function of(t, x) that returns what to keep, (b, ...), got {of!r}.")

@@ -5,6 +5,7 @@ The error is measured by the method, judged by the tolerance, retried by the loo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -18,9 +19,12 @@ from odebridge.core.protocols import Counts, Method, Observation, Step, StepCont
 from odebridge.core.result import RUNNING, Result
 from odebridge.core.shapes import every, merge, per_sample, take, tree_map
 from odebridge.core.tolerance import Tolerance
+from odebridge.integrate.jumps import Piece
+from odebridge.integrate.limits import Nonnegative
 from odebridge.integrate.system import BoundField
 
 After = Callable[[Tensor], Tensor]
+HALVES = 1.8  # to the power order + 1, the error at which a law with safety 0.9 halves the step
 UNUSABLE_IN_A_ROW = 25  # tries in a row that gave nothing finite before a trajectory gives up
 
 
@@ -67,6 +71,7 @@ class Lanes(NamedTuple):
     sign: Float[Tensor, " b"]  # +1 forward in time, -1 backward
     tol: Tolerance
     args: Any
+    piece: Piece | None = None  # between which jumps of the field the lane is; None: the field has no jumps
 
 
 class Attempt(NamedTuple):
@@ -84,6 +89,7 @@ class Attempt(NamedTuple):
     step: Step
     error: Float[Tensor, " b"]  # scaled
     weights: Float[Tensor, "b *s"]
+    powers: tuple[Tensor, ...] | None = None  # the interpolant, where an event has cut the step short
 
 
 def attempt(
@@ -92,12 +98,16 @@ def attempt(
     """Try one step in every lane: a pure function of tensors, with no decision on data in Python, so that it compiles."""
     t, x = lanes.t, lanes.x
     running = lanes.result == RUNNING
-    way = (lanes.t1 - t).abs()
-    last = running & (lanes.h * (1.0 + 1e-8) >= way)  # rather a hair longer than a sliver for the end
+    goal = (
+        lanes.t1 if lanes.piece is None else torch.where((lanes.t1 - t).abs() <= lanes.piece.way(t), lanes.t1, lanes.piece.stop)
+    )
+    way = (goal - t).abs()
+    lands = running & (lanes.h * (1.0 + 1e-8) >= way)  # rather a hair longer than a sliver for the end
+    last = lands & (goal == lanes.t1)
     # Idle lanes step a harmless size, never 0: a method that divides by h would put nan into their gradients.
-    size = torch.where(last, way, lanes.h)
+    size = torch.where(lands, way, lanes.h)
     dt = size * lanes.sign
-    t_end = torch.where(last, lanes.t1, t + dt)
+    t_end = torch.where(lands, goal, t + dt)
     dt = torch.where(t_end == t, dt, t_end - t)  # what the clock has moved: at large |t| that is not what was asked for
     step = method.step(f, t, x, dt, per_sample(dt, x), lanes.slope, lanes.memory)
     x1 = limited(after, step.x)
@@ -111,15 +121,22 @@ def attempt(
     if step.trouble is not None:
         trouble = torch.where(step.trouble != int(Result.OK), step.trouble, trouble)
     usable = trouble == int(Result.OK)
+    order = method.error_order if step.order is None else step.order
     error = lanes.tol.ratio(estimate, x, x1)
+    if isinstance(after, Nonnegative):
+        error = torch.maximum(error, after.undershoot(step.x, weights))
     error = torch.where(usable & torch.isfinite(error), error, torch.inf)
+    # Where Newton's iteration failed nothing is known of the error: read it as one that halves the step under safety 0.9.
+    halved = HALVES ** ((method.error_order or 0) + 1) if step.order is None else ((step.order + 1) * math.log(HALVES)).exp()
+    error = torch.where(trouble == int(Result.NEWTON_FAILED), halved, error)
     accepted = controller.accepts(error, lanes.control) & usable & running
 
     t_next = torch.where(accepted, t_end, t)
     x_next, slope_next = merge(accepted, x1, x), merge(accepted, slope1, lanes.slope)
     tries = lanes.tries + running
+    ahead = error if step.ahead is None else torch.where(accepted, lanes.tol.ratio(step.ahead, x, x1), error)
     seen = Observation(
-        tries, t_next, x_next, slope_next, size, error, accepted, method.error_order, lanes.tol, lanes.t1,
+        tries, t_next, x_next, slope_next, size, ahead, accepted, order, lanes.tol, lanes.t1,
         Tried(x, x1, lanes.slope, slope1, estimate, weights, step.extra),
     )  # fmt: skip
     h, control = controller(seen, lanes.control)
@@ -129,7 +146,7 @@ def attempt(
     arrived = accepted & last
     # Below 16 units of the clock's last place t + h no longer is where it says.
     smallest = 16.0 * torch.finfo(torch.float64).eps * t_next.abs()
-    stuck = ~((h >= smallest) & (h > 0.0)) & ~(h >= (lanes.t1 - t_next).abs())
+    stuck = ~((h >= smallest) & (h > 0.0)) & ~(h >= (goal - t_next).abs())
     hopeless = (unusable > UNUSABLE_IN_A_ROW) | stuck
     reason = torch.where(usable, int(Result.STEP_TOO_SMALL), trouble)
     result = torch.where(tries >= max_steps, int(Result.MAX_STEPS), lanes.result)
@@ -141,8 +158,10 @@ def attempt(
         accepted=accepted, rejected=~accepted, f_evals=step.cost.f_evals + (accepted & ~last if free_slope is None else 0)
     )
     counts = Counts(*(have + running * more for have, more in zip(lanes.counts, cost, strict=True)))
+    # A last step that the end has cut short says less of the next one than the size it was cut from.
+    h = torch.where(arrived, torch.maximum(h, lanes.h), torch.where(running, h, size))
     after_lanes = lanes._replace(
-        t=t_next, x=x_next, slope=slope_next, h=torch.where(running, h, size), tries=tries, unusable=unusable, result=result,
+        t=t_next, x=x_next, slope=slope_next, h=h, tries=tries, unusable=unusable, result=result,
         control=merge(running, control, lanes.control), memory=memory, counts=counts,
     )  # fmt: skip
     kept = Attempt(lanes.ids, accepted, t, t_end, dt, x, x1, lanes.slope, slope1, step, error, weights)
@@ -167,10 +186,12 @@ def reach(
         running = lanes.result == RUNNING
         alive = int(running.sum())
         if 2 * alive <= len(running):
-            finished.append(take(lanes, (~running).nonzero()[:, 0]))
+            # What methods and controllers remember is of no use any more, and its form may have changed since the start.
+            finished.append(take(lanes._replace(memory=None, control=None), (~running).nonzero()[:, 0]))
             if alive == 0:
                 break
             lanes = take(lanes, running.nonzero()[:, 0])
-        lanes = watch(*attempt(lanes, replace(f, args=lanes.args), method, controller, after, max_steps))
+        here = replace(f, args=lanes.args, tol=lanes.tol, window=lanes.piece and lanes.piece.window)
+        lanes = watch(*attempt(lanes, here, method, controller, after, max_steps))
     everyone = tree_map(lambda *parts: torch.cat(parts), *finished)
     return take(everyone, everyone.ids.argsort())

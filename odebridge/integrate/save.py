@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from odebridge.core.protocols import Method
-from odebridge.core.shapes import per_sample, take
+from odebridge.core.shapes import per_sample, real_dtype, take
 from odebridge.integrate.dense import Interpolant, at_nodes, evaluate
 from odebridge.integrate.loops import Attempt
 
@@ -54,7 +54,13 @@ class Last:
 
 @dataclass(frozen=True)
 class Every:
-    """Keep every accepted step, the start included: ts (b, k), xs (b, k, *s), hs (b, k - 1)."""
+    """Keep every accepted step, the start included: ts (b, k), xs (b, k, *s), hs (b, k - 1).
+
+    of: of(t, x), t (b,), x (b, *s) -> (b, ...) floating: what to keep of a state, a part or any function of it; xs holds
+    that then. Use: `save=ob.Every(of=lambda t, x: x[:, :2])`.
+    """
+
+    of: Callable[[Tensor, Any], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,9 +70,14 @@ class Dense:
 
 @dataclass(frozen=True)
 class At:
-    """Keep states at given times, a list or tensor (k,) or (b, k), sorted as the solve runs, by the method's interpolant."""
+    """Keep states at given times, a list or tensor (k,) or (b, k), sorted as the solve runs, by the method's interpolant.
+
+    of: of(t, x) -> (b, ...) floating, what to keep of a state, as for `Every`.
+    Use: `save=ob.At([0.5, 1.0], of=lambda t, x: x.square().sum(1))`.
+    """
 
     times: Any
+    of: Callable[[Tensor, Any], Tensor] | None = None
 
 
 Save = Last | Every | Dense | At
@@ -89,6 +100,7 @@ class _Steps(Recorder):
     method: Method
     interpolate: bool
     limited: bool
+    of: Callable[[Tensor, Any], Tensor] | None = None
     count: Tensor = field(init=False)
     ids: list[Tensor] = field(default_factory=list)
     columns: list[Tensor] = field(default_factory=list)
@@ -101,7 +113,7 @@ class _Steps(Recorder):
         """Append the kept steps."""
         index = tried.kept.nonzero()[:, 0]
         ids = tried.ids[index]
-        row = (tried.t1[index], tried.x1[index], tried.dt[index], tried.error[index])
+        row = (tried.t1[index], part(self.of, tried.t1[index], tried.x1[index]), tried.dt[index], tried.error[index])
         if self.interpolate:
             row += tuple(q[index] for q in coefficients(self.method, tried, self.limited))
         self.ids.append(ids)
@@ -112,7 +124,7 @@ class _Steps(Recorder):
     def packed(self) -> Saved:
         """Tables (b, k) of everything, padded with NaN."""
         b, k = len(self.count), int(self.count.max())
-        first = (self.course.t0, self.course.x0)
+        first = (self.course.t0, part(self.of, self.course.t0, self.course.x0))
         if k == 0:
             empty = first[0].new_zeros(b, 0)
             ts, xs, dts, errors, powers = first[0][:, None], first[1][:, None], empty, empty, ()
@@ -138,6 +150,7 @@ class _Times(Recorder):
     method: Method
     times: Tensor  # (b, k) float64
     limited: bool
+    of: Callable[[Tensor, Any], Tensor] | None = None
     done: Tensor = field(init=False)  # how many times of each trajectory are behind it
     ids: list[Tensor] = field(default_factory=list)
     columns: list[Tensor] = field(default_factory=list)
@@ -149,7 +162,8 @@ class _Times(Recorder):
         if self.times.requires_grad:  # times at the start are left to the first step, whose interpolant knows dx/dt there
             self.done = torch.where(self.course.t0 == self.course.t1, self.done, 0)
         rows = self._expand(torch.arange(len(self.times), device=self.times.device), torch.zeros_like(self.done), self.done)
-        self._append(*rows, self.course.x0[rows[0]])
+        self.first = part(self.of, self.course.t0, self.course.x0)  # of the shape and dtype of all that is kept
+        self._append(*rows, self.first[rows[0]])
 
     def _behind(self, t: Tensor, ids: Tensor) -> Tensor:
         mark = (t * self.course.sign[ids]).detach()[:, None]
@@ -184,11 +198,12 @@ class _Times(Recorder):
         s = (t - tried.t0[local]) / tried.dt[local]
         base, powers = tried.x0[local], tuple(q[local] for q in coefficients(self.method, tried, self.limited))
         x = evaluate(base, powers, s)
-        self._append(ids, columns, at_nodes(x, t == tried.t1[local], tried.x1[local], base, powers, s))
+        x = at_nodes(x, t == tried.t1[local], tried.x1[local], base, powers, s)
+        self._append(ids, columns, part(self.of, t, x))
 
     def packed(self) -> Saved:
         """Xs (b, k, *s)."""
-        x0 = self.course.x0
+        x0 = self.first
         xs = x0.new_full((*self.times.shape, *x0.shape[1:]), torch.nan)
         if self.ids:
             xs = xs.index_put((torch.cat(self.ids), torch.cat(self.columns)), torch.cat(self.values))
@@ -198,6 +213,8 @@ class _Times(Recorder):
 
 def coefficients(method: Method, tried: Attempt, limited: bool) -> tuple[Tensor, ...]:
     """The interpolant's powers of s. With a limiter its end is moved, by a straight line, to the state that was kept."""
+    if tried.powers is not None:
+        return tried.powers
     h = per_sample(tried.dt, tried.x0)
     chord = (tried.x1 - tried.x0) / h
     slope1 = torch.where(torch.isfinite(tried.slope1), tried.slope1, chord)  # f may be infinite at the end of the span
@@ -207,13 +224,26 @@ def coefficients(method: Method, tried: Attempt, limited: bool) -> tuple[Tensor,
     return (powers[0] + (tried.x1 - tried.x0 - sum(powers[1:], powers[0])), *powers[1:])
 
 
+def part(of: Callable[[Tensor, Any], Tensor] | None, t: Tensor, x: Tensor) -> Tensor:
+    """What is kept of the states x (k, *s) at t (k,), (k, ...)."""
+    if of is None:
+        return x
+    out = of(t.to(real_dtype(x)), x)
+    if not isinstance(out, Tensor) or out.dim() == 0 or len(out) != len(x):
+        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise ValueError(f"save: of(t, x) must return a tensor with one row per trajectory, ({len(x)}, ...), got {got}.")
+    if not (out.is_floating_point() or out.is_complex()):
+        raise TypeError(f"save: of(t, x) returns {out.dtype}; what a trajectory does not reach is nan, so return floats.")
+    return out
+
+
 def recorder(save: Save, course: Course, method: Method, limited: bool) -> Recorder:
     """The recorder of a policy for one solve; `limited`: a limiter moves the states after each step."""
     if isinstance(save, At):
-        return _Times(course, method, save_times(save, course), limited)
+        return _Times(course, method, save_times(save, course), limited, save.of)
     if isinstance(save, Last):
         return _Nothing()
-    return _Steps(course, method, isinstance(save, Dense), limited)
+    return _Steps(course, method, isinstance(save, Dense), limited, None if isinstance(save, Dense) else save.of)
 
 
 def clock_values(name: str, value: Any, x0: Tensor) -> Tensor:

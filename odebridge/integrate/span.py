@@ -12,12 +12,14 @@ from torch import Tensor
 
 from odebridge.core.protocols import Counts, Method, Observation, StepController
 from odebridge.core.result import RUNNING, Failure, Result, Solution
-from odebridge.core.shapes import every
+from odebridge.core.shapes import every, merge, take
 from odebridge.core.tolerance import Tolerance
 from odebridge.integrate import check
-from odebridge.integrate.gradient import StepTape, walk
+from odebridge.integrate.events import Crossings
+from odebridge.integrate.gradient import StepTape, beyond, walk
+from odebridge.integrate.jumps import Jumps
 from odebridge.integrate.loops import After, Attempt, Lanes, reach
-from odebridge.integrate.save import At, Course, Dense, Last, Save, recorder
+from odebridge.integrate.save import At, Course, Dense, Last, Recorder, Save, recorder
 from odebridge.integrate.start import first_step
 from odebridge.integrate.system import BoundField
 
@@ -39,22 +41,43 @@ class Limits:
     callback: Callable[[Progress], None] | None
 
 
-class _Watch:
-    """Sees every round of the loop: saves, notes steps and failures, stops at the time limit."""
+@dataclass(frozen=True)
+class Extras:
+    """What happens between steps: events, and jumps of the field."""
 
-    def __init__(self, course: Course, limits: Limits, takers: list[Any], limited: bool) -> None:
-        self.course, self.limits, self.takers, self.limited = course, limits, takers, limited
+    crossings: Crossings | None = None
+    jumps: Jumps | None = None
+
+
+class _Watch:
+    """Sees every round of the loop: finds events, saves, notes steps and failures, stops at the time limit."""
+
+    def __init__(
+        self,
+        course: Course,
+        limits: Limits,
+        tape: StepTape | None,
+        keeper: Recorder,
+        extras: Extras,
+        f: BoundField,
+        method: Method,
+    ) -> None:
+        self.course, self.limits, self.tape, self.keeper, self.extras = course, limits, tape, keeper, extras
+        self.f, self.method = f, method
         self.failures: list[Failure] = []
-        self.work = self.round = 0
+        self.round = 0
         self.began = time.monotonic()
 
     def __call__(self, lanes: Lanes, tried: Attempt) -> Lanes:
         """Look at one round."""
         self.round += 1
-        end_slope = self.limited or tried.step.slope is None
-        self.work += len(lanes.ids) * (tried.step.work + end_slope)
-        for taker in self.takers:
-            taker.take(tried)
+        if self.tape is not None:
+            self.tape.take(tried)  # whole steps: the walk cuts them at events itself
+        if self.extras.crossings is not None:
+            lanes, tried = self.extras.crossings.see(lanes, tried)
+        self.keeper.take(tried)
+        if self.extras.jumps is not None:
+            lanes = _over_jumps(lanes, self.f, self.method, self.extras.jumps)
         if self.limits.time_limit is not None and time.monotonic() - self.began > self.limits.time_limit:
             late = torch.where(lanes.result == RUNNING, int(Result.TIME_LIMIT), lanes.result)
             lanes = lanes._replace(result=late)
@@ -68,6 +91,19 @@ class _Watch:
             slowest = float(covered[on].min()) if bool(on.any()) else 1.0
             self.limits.callback(Progress(self.round, int(on.sum()), slowest))
         return lanes
+
+
+def _over_jumps(lanes: Lanes, f: BoundField, method: Method, jumps: Jumps) -> Lanes:
+    """The lanes that stand on a jump of the field look ahead: slope and memory anew, towards the next jump."""
+    assert lanes.piece is not None
+    landed = (lanes.result == RUNNING) & (lanes.t == lanes.piece.stop)
+    if not bool(landed.any()):
+        return lanes
+    piece = merge(landed, jumps.piece(lanes.t, lanes.sign), lanes.piece)
+    ahead = replace(f, args=lanes.args, tol=lanes.tol, window=piece.window)
+    slope, memory = beyond(landed, ahead, method, lanes.t, lanes.x, lanes.slope, lanes.memory)
+    counts = lanes.counts._replace(f_evals=lanes.counts.f_evals + landed)
+    return lanes._replace(piece=piece, slope=slope, memory=memory, counts=counts)
 
 
 def _failure(lanes: Lanes, tried: Attempt, i: int) -> Failure:
@@ -89,25 +125,28 @@ def solve_span(
     limits: Limits,
     slope: Tensor,
     with_graph: bool,
+    extras: Extras = Extras(),
 ) -> Solution:
     """Integrate every trajectory from t0 to t1 on its own clock."""
     plain = Course(*(v.detach() for v in course))
     if with_graph:
-        tape = StepTape()
+        tape, keeper = StepTape(), recorder(save, course, method, after is not None)
         with torch.no_grad():
-            steps = _found(f, plain, tol, method, controller, Last(), after, step0, limits, slope.detach(), [tape])
-        ends = isinstance(save, (At, Dense))
-        keeper = recorder(save, course, method, after is not None)
-        x1 = walk(tape, f, course, method, after, keeper, ends)
+            steps = _found(f, plain, tol, method, controller, Last(), after, step0, limits, slope.detach(), tape, extras)
+        events = None if extras.crossings is None else extras.crossings.walked(lambda ids: take(f.args, ids))
+        ends = isinstance(save, (At, Dense)) or events is not None
+        stopped = steps.result != int(Result.OK)
+        x1, t1 = walk(tape, f, course, method, after, keeper, ends, events, extras.jumps, stopped)
         saved = keeper.packed()
         x1 = _only_arrived(x1, steps.codes)
-        return replace(steps, x1=x1, ts=saved.ts, xs=saved.xs, hs=saved.hs, errors=saved.errors, dense=saved.dense)
+        steps = replace(steps, x1=x1, ts=saved.ts, xs=saved.xs, hs=saved.hs, errors=saved.errors, dense=saved.dense)
+        return replace(steps, end=t1, events=() if events is None else events.packed())
     with torch.no_grad():
-        return _found(f, plain, tol, method, controller, save, after, step0, limits, slope.detach(), [])
+        return _found(f, plain, tol, method, controller, save, after, step0, limits, slope.detach(), None, extras)
 
 
-def _only_arrived(x1: Tensor, codes: Tensor | None) -> Tensor:
-    arrived = (codes == int(Result.OK)).reshape(-1, *(1,) * (x1.dim() - 1))  # type: ignore[union-attr]
+def _only_arrived(x1: Tensor, codes: Any) -> Tensor:
+    arrived = ((codes == int(Result.OK)) | (codes == int(Result.EVENT))).reshape(-1, *(1,) * (x1.dim() - 1))
     return torch.where(arrived, x1, torch.nan)
 
 
@@ -122,10 +161,13 @@ def _found(
     step0: Any,
     limits: Limits,
     slope: Tensor,
-    takers: list[Any],
+    tape: StepTape | None,
+    extras: Extras,
 ) -> Solution:
     """The solve without a graph."""
     x0, t0, t1, sign = course
+    piece = None if extras.jumps is None else extras.jumps.piece(t0, sign)
+    f = replace(f, window=piece and piece.window)
     span = (t1 - t0).abs()
     if step0 is None:
         h = first_step(f, t0, x0, slope, span, sign, tol, method.error_order or method.order)
@@ -141,11 +183,11 @@ def _found(
     counts = Counts(*(zero + n for n in Counts(f_evals=1 if step0 is not None else 2)))
     lanes = Lanes(
         torch.arange(len(x0), device=x0.device), t0, x0, slope, h, zero, zero, result, control,
-        method.start(f, t0, x0), counts, t1, sign, tol, f.args,
+        method.start(f, t0, x0), counts, t1, sign, tol, f.args, piece,
     )  # fmt: skip
 
     keeper = recorder(save, course, method, after is not None)
-    watch = _Watch(course, limits, [*takers, keeper], after is not None)
+    watch = _Watch(course, limits, tape, keeper, extras, f, method)
     watch.failures += [
         Failure(int(i), Result.NOT_FINITE, float(t0[i]), 0.0, int((~torch.isfinite(slope[i])).reshape(-1).float().argmax()))
         for i in not_finite.nonzero()[:, 0]
@@ -155,5 +197,6 @@ def _found(
     failures = tuple(sorted(watch.failures, key=lambda fail: fail.trajectory))
     return Solution(
         _only_arrived(lanes.x, lanes.result), lanes.counts, saved.ts, saved.xs, saved.hs, lanes.result, failures,
-        watch.work + len(x0) * (1 if step0 is not None else 2), saved.errors, saved.dense,
+        f.tally.rows if f.tally is not None else 0, saved.errors, saved.dense, end=lanes.t, h=lanes.h,
+        events=() if extras.crossings is None else extras.crossings.packed(),
     )  # fmt: skip

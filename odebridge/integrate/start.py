@@ -9,6 +9,7 @@ from torch import Tensor
 from odebridge.core.protocols import System
 from odebridge.core.shapes import per_sample
 from odebridge.core.tolerance import Tolerance, rms
+from odebridge.linalg.structure import over_mass
 
 
 @torch.no_grad()
@@ -30,12 +31,13 @@ def first_step(
     """
     weights = tol.weights(x, x)
     weights = weights.double()  # squares of what a float32 can hold overflow in float32
-    d0, d1 = rms(x / weights), rms(slope / weights)
+    move = over_mass(f.mass, slope)
+    d0, d1 = rms(x / weights), rms(move / weights)
     tiny = (d0 < 1e-5) | (d1 < 1e-5)
     h0 = torch.minimum(torch.where(tiny, 1e-6, 0.01 * d0 / d1), reach)
     h0 = torch.where(torch.isfinite(h0) & (h0 > 0.0), h0, 1e-6 * reach)
-    probe = f(t + sign * h0, x + per_sample(sign * h0, x) * slope)
-    d2 = rms((probe - slope) / weights) / h0
+    probe = f(t + sign * h0, x + per_sample(sign * h0, x) * move)
+    d2 = rms(over_mass(f.mass, probe - slope) / weights) / h0
     steepest = torch.maximum(d1, d2)
     h1 = ((0.01 / steepest).log() / (error_order + 1)).exp()
     h1 = torch.where(steepest <= 1e-15, torch.clamp(h0 * 1e-3, min=1e-6), h1)

@@ -9,13 +9,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from odebridge.core.fields import Separable, Split
 from odebridge.core.protocols import DepthField
-from odebridge.core.shapes import repeat, take
+from odebridge.core.shapes import real_dtype, repeat, take
+from odebridge.core.tolerance import Tolerance
+from odebridge.linalg.structure import Dense, Structure
+
+
+@dataclass
+class Tally:
+    """Rows of field evaluations that were computed, Jacobian columns and idle lanes included."""
+
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Half of a two-part field; a type of its own, so that the half has no parts."""
+
+    field: Callable[..., Tensor]
+
+    def __call__(self, *given: Any) -> Tensor:
+        return self.field(*given)
 
 
 @dataclass(frozen=True)
 class BoundField:
-    """f(t, x) = field(t, x) or field(t, x, args).
+    """f(t, x) = field(t, x) or field(t, x, args), of M x' = f(t, x).
 
     The clock is float64 in the loop; the field gets it in the dtype of x (a `DepthField` gets a Python float on a grid).
     An output of another shape or dtype than x is refused: broadcasting would hide the mistake in a wrong answer.
@@ -24,6 +44,11 @@ class BoundField:
     field: Callable[..., Tensor]
     args: Any = None
     user_jacobian: Callable[..., Tensor] | None = None
+    mass: Tensor | None = None
+    structure: Structure = Dense()
+    tol: Tolerance | None = None
+    tally: Tally | None = None
+    window: tuple[Tensor, Tensor] | None = None  # the field is asked at times between these (b,) only: it jumps outside
 
     def __call__(self, t: Any, x: Tensor) -> Tensor:
         """f(t, x), (b, *s)."""
@@ -34,10 +59,28 @@ class BoundField:
                 )
             time: Any = t
         else:
-            time = t.to(x.dtype) if isinstance(t, Tensor) else torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+            time = self._clock(t, x)
+        if self.tally is not None and not torch.compiler.is_compiling():
+            self.tally.rows += len(x)
         out = self.field(time, x) if self.args is None else self.field(time, x, self.args)
         check_output(out, x)
         return out
+
+    def _clock(self, t: Any, x: Tensor) -> Tensor:
+        """The time (b,) in the (real) dtype of x, held inside the window; the derivative to t is kept."""
+        if not isinstance(t, Tensor):
+            return torch.full((len(x),), t, dtype=real_dtype(x), device=x.device)
+        if self.window is not None:
+            t = t + (torch.clamp(t, *self.window) - t).detach()
+        return t.to(real_dtype(x))
+
+    @property
+    def parts(self) -> tuple[Callable[[Any, Tensor], Tensor], Callable[[Any, Tensor], Tensor]] | None:
+        """The two halves of a `Split` or `Separable` field, each bound like the whole; None for other fields."""
+        if not isinstance(self.field, (Split, Separable)):
+            return None
+        first, second = self.field.parts
+        return replace(self, field=_Part(first)), replace(self, field=_Part(second))
 
     @property
     def jacobian(self) -> Callable[[Tensor, Tensor], Tensor] | None:
@@ -47,7 +90,7 @@ class BoundField:
         user = self.user_jacobian
 
         def bound(t: Tensor, x: Tensor) -> Tensor:
-            time, flat = t.to(x.dtype), x.flatten(1)
+            time, flat = self._clock(t, x), x.flatten(1)
             out = user(time, flat) if self.args is None else user(time, flat, self.args)
             n = flat.shape[1]
             if not isinstance(out, Tensor) or out.shape != (len(x), n, n):
@@ -61,11 +104,15 @@ class BoundField:
 
     def take(self, index: Tensor) -> BoundField:
         """The same field for the trajectories `index`."""
-        return self if self.args is None else replace(self, args=take(self.args, index))
+        if self.args is None and self.tol is None and self.window is None:
+            return self
+        return replace(self, args=take(self.args, index), tol=take(self.tol, index), window=take(self.window, index))
 
     def repeated(self, times: int) -> BoundField:
         """The same field for the whole batch `times` over."""
-        return self if self.args is None else replace(self, args=repeat(self.args, times))
+        if self.args is None and self.window is None:
+            return self
+        return replace(self, args=repeat(self.args, times), tol=None, window=repeat(self.window, times))
 
 
 def check_output(out: Any, x: Tensor) -> None:

@@ -87,7 +87,8 @@ class Auto:
         end = None if hard is None else field(t + short, hard.x)
         linearised = memory.linearised if hard is None else hard.memory
         retry = memory.linearised if hard is None else hard.retry
-        pressed = _pressed(easy, hard, dt, stiff)
+        bound = None if hard is None else field.structure.norm(hard.memory.jac)
+        pressed = _pressed(easy, bound, dt, stiff)
         votes = torch.where(pressed != stiff, memory.votes + 2, (memory.votes - 1).clamp_min(0))
         change = votes >= torch.where(stiff, TO_EXPLICIT, TO_STIFF)
         kept = Mode(stiff ^ change, torch.where(change, 0, votes), linearised)
@@ -100,9 +101,8 @@ class Auto:
             factorisations=stiff.to(torch.int64),
             solves=stiff * self.stiff.tableau.stages,
         )
-        work = (0 if easy is None else easy.work) + (0 if hard is None else hard.work + 1)
         assert x1 is not None  # one of the two was computed
-        return Step(x1, error, slope1, kept, memory._replace(linearised=retry), (easy, hard, stiff), trouble, cost, work)
+        return Step(x1, error, slope1, kept, memory._replace(linearised=retry), (easy, hard, stiff), trouble, cost)
 
     def interpolant(self, x0: Tensor, slope0: Tensor, slope1: Tensor, h: Any, step: Step) -> tuple[Tensor, ...]:
         """The interpolant of each trajectory's own method."""
@@ -126,7 +126,7 @@ def _choose(stiff: Tensor, easy: Tensor | None, hard: Tensor | None) -> Tensor |
     return merge(stiff, hard, easy)
 
 
-def _pressed(easy: Step | None, hard: Step | None, dt: Tensor, stiff: Tensor) -> Tensor:
+def _pressed(easy: Step | None, bound: Tensor | None, dt: Tensor, stiff: Tensor) -> Tensor:
     """Does h |lambda| press against the bound of stability, (b,)."""
     size = torch.zeros_like(dt)
     if easy is not None:
@@ -134,7 +134,6 @@ def _pressed(easy: Step | None, hard: Step | None, dt: Tensor, stiff: Tensor) ->
         gap = easy.x - easy.extra
         ratio = rms(k7 - k6).double() / rms(gap).double()
         size = torch.where(stiff, size, dt.abs() * ratio)
-    if hard is not None and hard.extra is not None:
-        norm = hard.extra.abs().sum(2).amax(1).double()
-        size = torch.where(stiff, dt.abs() * norm, size)
+    if bound is not None:
+        size = torch.where(stiff, dt.abs() * bound, size)
     return size > PRESSED  # a quotient of zeros is nan and says nothing

@@ -63,7 +63,7 @@ class ExplicitRK:
         last = slopes[-1] if tab.fsal else None
         # Two last stages of equal abscissa show the stiffness for free: |k_s - k_(s-1)| / |Y_s - Y_(s-1)|.
         pair = before if tab.fsal and tab.c[-2:] == (1.0, 1.0) else None
-        return Step(x1, error, last, None, None, slopes, cost=Counts(f_evals=tab.stages - 1), work=tab.stages - 1, extra=pair)
+        return Step(x1, error, last, None, None, slopes, cost=Counts(f_evals=tab.stages - 1), extra=pair)
 
     def interpolant(self, x0: Tensor, slope0: Tensor, slope1: Tensor, h: Any, step: Step) -> tuple[Tensor, ...]:
         """The tableau's own continuous weights, else the cubic Hermite polynomial."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,8 +13,8 @@ from torch import Tensor
 from odebridge.core.protocols import Counts, Step, System
 from odebridge.core.result import Result
 from odebridge.core.shapes import per_sample
-from odebridge.linalg.jacobian import jacobian
-from odebridge.linalg.lu import factor, solve
+from odebridge.linalg.structure import times_mass
+from odebridge.methods.implicit import one_clock, one_size
 from odebridge.methods.weighted import weighted
 from odebridge.tableaus.base import RosenbrockTableau
 
@@ -22,14 +22,14 @@ from odebridge.tableaus.base import RosenbrockTableau
 class Linearised(NamedTuple):
     """The field's derivatives at the start of the step; kept when a try is rejected, since x has not moved."""
 
-    jac: Float[Tensor, " b n n"]
+    jac: Any  # df/dx in the form of the field's structure
     dfdt: Float[Tensor, "b *s"]
     known: Bool[Tensor, " b"]
 
 
 @dataclass(frozen=True)
 class Rosenbrock:
-    """(I/(gamma h) - J) u_i = f(t + c_i h, x + sum_j a_ij u_j) + sum_j C_ij u_j / h + d_i h df/dt,  x1 = x + sum_i m_i u_i.
+    """(M/(gamma h) - J) u_i = f(t + c_i h, x + sum_j a_ij u_j) + M sum_j C_ij u_j / h + d_i h df/dt,  x1 = x + sum_i m_i u_i.
 
     J and df/dt are those of the current point, by forward mode or the user's `jacobian`; every trajectory does the same
     work. A singular matrix costs that trajectory a rejected step. Shapes: x (b, *s), flattened to n for J (b, n, n); h a
@@ -39,6 +39,7 @@ class Rosenbrock:
 
     tableau: RosenbrockTableau
     law: str = "predictive"
+    takes_mass: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -62,24 +63,19 @@ class Rosenbrock:
 
     def start(self, field: System, t: Any, x: Tensor) -> Linearised:
         """Nothing known yet."""
-        b, n = len(x), x[0].numel()
-        return Linearised(x.new_zeros(b, n, n), torch.zeros_like(x), torch.zeros(b, dtype=torch.bool, device=x.device))
+        return Linearised(field.structure.empty(x), torch.zeros_like(x), torch.zeros(len(x), dtype=torch.bool, device=x.device))
 
     def step(self, field: System, t: Any, x: Tensor, dt: Any, h: Any, slope: Tensor, memory: Linearised) -> Step:
         """One step from (t, x) with slope = f(t, x). h must be one number per trajectory: the matrix holds it."""
-        tab, b, n = self.tableau, len(x), x[0].numel()
-        if isinstance(h, Tensor) and h.numel() != b:
-            raise ValueError(
-                f"controller: method {tab.name!r} solves a system with the step in it, so it needs one step a trajectory, not "
-                f"{tuple(h.shape)}; per-channel steps work with explicit methods such as 'euler' or 'heun'."
-            )
-        # One number per trajectory whether h came as a float (a grid) or as (b, 1, ..., 1) (a span).
-        size = (torch.full((b,), h, dtype=x.dtype, device=x.device) if isinstance(h, float) else h).reshape(b)
-        clock = torch.full((b,), t, dtype=x.dtype, device=x.device) if isinstance(t, float) else t
+        tab, form = self.tableau, field.structure
+        size, clock = one_size(tab.name, h, x), one_clock(t, x)
         h = per_sample(size, x)
-        jac, dfdt = jacobian(field, clock, x)
-        eye = torch.eye(n, dtype=x.dtype, device=x.device)
-        factors = factor(eye / (tab.gamma * size)[:, None, None] - jac)
+        # A try from the same point has the same J. Skipped in eager mode only: what is not needed is not seen.
+        if torch.compiler.is_compiling() or not bool(memory.known.all()):
+            jac, dfdt = form.differentiate(field, clock, x)
+        else:
+            jac, dfdt = memory.jac, memory.dfdt
+        factors = form.factor(field, jac, 1.0 / (tab.gamma * size))
         stages: list[Tensor] = []
         last = slope
         for i in range(tab.stages):
@@ -89,10 +85,10 @@ class Rosenbrock:
             rhs = last
             history = weighted(tab.C[i], stages)
             if history is not None:
-                rhs = rhs + history / h
+                rhs = rhs + times_mass(field.mass, history) / h
             if tab.d[i] != 0.0:
                 rhs = rhs + (tab.d[i] * h) * dfdt
-            stages.append(solve(factors, rhs))
+            stages.append(form.solve(field, factors, rhs))
         rise = weighted(tab.m, stages)
         trouble = torch.where(factors.singular, int(Result.SINGULAR), int(Result.OK))
         cost = Counts(f_evals=tab.stages - 1, jacobians=(~memory.known).to(torch.int64), factorisations=1, solves=tab.stages)
@@ -102,11 +98,10 @@ class Rosenbrock:
             weighted(tab.e, stages),
             last if tab.fsal else None,
             Linearised(jac, dfdt, unknown),
-            Linearised(jac, dfdt, ~unknown),
+            Linearised(jac, dfdt, ~factors.singular),  # a J that made a singular matrix may not be finite
             stages,
             trouble,
             cost,
-            work=tab.stages - 1 + (n + 1 if field.jacobian is None else 1),
             extra=jac,
         )
 

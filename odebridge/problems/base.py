@@ -1,4 +1,4 @@
-"""A test problem as data: field, initial value, span, parameters, Jacobian, reference end state and its source."""
+"""A test problem as data: field, initial value, span, parameters, Jacobian, mass, reference end state and its source."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from odebridge.core.shapes import tree_map
-from odebridge.problems.arrays import NumpyProblem, on_arrays
-from odebridge.problems.checks import as_parameters, as_span, as_state
+from odebridge.problems.arrays import Divided, NumpyProblem, is_singular, on_arrays, pattern_of
+from odebridge.problems.checks import as_mass, as_parameters, as_span, as_sparsity, as_state, as_times
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Problem:
-    """x'(t) = f(t, x(t)), x(t0) = x0, for one system or a batch of them.
+    """M x'(t) = f(t, x(t)), x(t0) = x0, for one system or a batch of them; M is the identity unless `mass` says otherwise.
 
     field: f(t, x), or f(t, x, args) when there are args; x (b, n), t (b,) -> (b, n). It always sees a batch.
     x0: (n,) for one system, (b, n) for a batch of trajectories; lists and arrays become float64 tensors.
@@ -26,6 +26,10 @@ class Problem:
     jacobian: same arguments as the field -> df/dx (b, n, n).
     reference: state at t1, float64, in the shape of x0; `digits` says how many of its digits are good, `source` whose they are.
     spread: how `sample` draws: a `Spread`, or any function (problem, b, generator) -> (x0, args) of b systems.
+    mass: M, constant and the same for all trajectories, (n,) for a diagonal one or (n, n). A singular M makes a
+        differential-algebraic system; it must be of index 1, and x0 must satisfy its algebraic equations.
+    sparsity: where df/dx may be non-zero: (lower, upper) bandwidths in the given order of components, or a bool (n, n).
+    discontinuities: times at which f or a low derivative of it jumps. At such a time f has the value it had before.
     """
 
     field: Callable[..., Tensor]
@@ -40,6 +44,9 @@ class Problem:
     digits: float | None = None
     stiff: bool = False
     spread: Callable[[Problem, int, torch.Generator], tuple[Tensor, Any]] | None = None
+    mass: Tensor | None = None
+    sparsity: Any = None
+    discontinuities: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not callable(self.field):
@@ -62,6 +69,10 @@ class Problem:
                     "the reference is the state at the end of the span, in the shape of x0."
                 )
             object.__setattr__(self, "reference", reference.to(torch.promote_types(reference.dtype, torch.float64)))
+        n = x0.shape[-1]
+        object.__setattr__(self, "mass", as_mass(self.mass, x0))
+        object.__setattr__(self, "sparsity", as_sparsity(self.sparsity, n))
+        object.__setattr__(self, "discontinuities", as_times(self.discontinuities))
 
     def __repr__(self) -> str:
         t0, t1 = ("per trajectory" if isinstance(t, Tensor) else f"{t:g}" for t in self.span)
@@ -111,7 +122,7 @@ class Problem:
         return replace(self, x0=x0, args=args, reference=None, digits=None)
 
     def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Problem:
-        """The same in another dtype or on another device. The reference stays float64."""
+        """The same in another dtype or on another device, the mass with it. The reference stays float64."""
         if dtype is not None and not (isinstance(dtype, torch.dtype) and (dtype.is_floating_point or dtype.is_complex)):
             raise TypeError(
                 f"Problem: to() got dtype={dtype!r}; write a floating dtype such as torch.float32, and device=... by name."
@@ -122,13 +133,22 @@ class Problem:
 
         end = None if self.reference is None else self.reference.to(device=device)
         span = tuple(t.to(device=device) if isinstance(t, Tensor) else t for t in self.span)
-        return replace(self, x0=move(self.x0), args=tree_map(move, self.args), span=span, reference=end)
+        pattern = self.sparsity.to(device=device) if isinstance(self.sparsity, Tensor) else self.sparsity
+        return replace(
+            self,
+            x0=move(self.x0),
+            args=tree_map(move, self.args),
+            span=span,
+            reference=end,
+            mass=move(self.mass),
+            sparsity=pattern,
+        )
 
     def as_numpy(self) -> NumpyProblem:
-        """One system for SciPy, made from the same field and Jacobian, in float64.
+        """One system for SciPy, x' = M^-1 f, made from the same field and Jacobian, in float64.
 
         Component-wise fields run on Python floats (a few microseconds a call); any other goes through a batch of one in
-        PyTorch, about a microsecond per operation.
+        PyTorch, about a microsecond per operation. Raises ValueError for a singular mass, which SciPy cannot take.
         """
         if not self.single:
             raise ValueError(
@@ -139,8 +159,19 @@ class Problem:
                 "Problem: as_numpy is for real states, and x0 is complex; write real and imaginary parts as components."
             )
         one = self.to(torch.float64, "cpu").batched()
+        mass = None if one.mass is None else one.mass.detach().numpy()
+        if mass is not None and is_singular(mass):
+            raise ValueError(
+                f"Problem: {self.name or 'this problem'} has a singular mass, so it is a differential-algebraic system and not "
+                "an ODE that as_numpy could write as x' = f; use a solver that takes M x' = f."
+            )
         args = tree_map(lambda v: v.detach(), one.args)
         fun = on_arrays(self.field, args)
         jac = None if self.jacobian is None else on_arrays(self.jacobian, args)
+        pattern = None if one.sparsity is None else pattern_of(one.sparsity, len(one.x0[0]))
+        if mass is not None:
+            fun, jac = Divided(fun, mass), None if jac is None else Divided(jac, mass)
+            pattern = pattern if mass.ndim == 1 else None
         t0, t1 = (float(t) for t in self.span)
-        return NumpyProblem(fun, jac, one.x0[0].detach().numpy().copy(), (t0, t1))
+        y0 = one.x0[0].detach().numpy().copy()
+        return NumpyProblem(fun, jac, y0, (t0, t1), pattern, self.discontinuities)

@@ -64,3 +64,55 @@ def as_parameters(args: Any, b: int | None) -> Any:
         return v
 
     return convert(args)
+
+
+def as_mass(mass: Any, x0: Tensor) -> Tensor | None:
+    """M as a finite (n,) or (n, n) tensor, or None."""
+    if mass is None:
+        return None
+    n = x0.shape[-1]
+    try:
+        value = mass if isinstance(mass, Tensor) else torch.from_numpy(np.array(mass, dtype=np.float64)).to(x0.device)
+    except (TypeError, ValueError):
+        raise TypeError(f"Problem: mass is {mass!r}; write numbers, (n,) for a diagonal matrix or (n, n).") from None
+    if tuple(value.shape) not in ((n,), (n, n)):
+        raise ValueError(
+            f"Problem: mass has shape {tuple(value.shape)} and the state {n} components; write ({n},) for a diagonal matrix "
+            f"or ({n}, {n}), the same for all trajectories."
+        )
+    if not bool(torch.isfinite(value).all()):
+        raise ValueError("Problem: mass holds a value that is not finite; every entry must be a finite number.")
+    return value if value.is_floating_point() else value.to(x0.dtype)
+
+
+def as_sparsity(sparsity: Any, n: int) -> Any:
+    """Two bandwidths below n, or a bool (n, n) tensor, or None."""
+    if sparsity is None:
+        return None
+    if isinstance(sparsity, np.ndarray):
+        sparsity = torch.from_numpy(sparsity.copy())
+    if isinstance(sparsity, Tensor):
+        if sparsity.dtype != torch.bool or tuple(sparsity.shape) != (n, n):
+            raise ValueError(
+                f"Problem: sparsity is a tensor of {sparsity.dtype} and shape {tuple(sparsity.shape)}; write bool ({n}, {n}), "
+                "True where df/dx may be non-zero, or the bandwidths (lower, upper)."
+            )
+        return sparsity
+    fits = isinstance(sparsity, (tuple, list)) and len(sparsity) == 2
+    if not fits or not all(isinstance(k, int) and not isinstance(k, bool) and 0 <= k < n for k in sparsity):
+        raise ValueError(
+            f"Problem: sparsity is {sparsity!r}; write the bandwidths (lower, upper), whole numbers from 0 to {n - 1}, or a "
+            f"bool tensor ({n}, {n})."
+        )
+    return tuple(sparsity)
+
+
+def as_times(times: Any) -> tuple[float, ...]:
+    """Finite times in rising order."""
+    try:
+        values = tuple(float(t) for t in times)
+    except (TypeError, ValueError):
+        raise TypeError(f"Problem: discontinuities is {times!r}; write a tuple of times, (5.0,).") from None
+    if not all(np.isfinite(values)):
+        raise ValueError(f"Problem: discontinuities is {times!r}; every time must be a finite number.")
+    return tuple(sorted(set(values)))

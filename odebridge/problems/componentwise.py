@@ -22,19 +22,65 @@ Terms = Callable[[Any, Sequence[Any], Sequence[Any]], Sequence[Any]]
 Rows = Callable[[Any, Sequence[Any], Sequence[Any]], Sequence[Sequence[Any]]]
 
 
+def _apply(name: str, v: Any) -> Any:
+    """A function of a tensor, of a float, or of a multi-precision number of mpmath, which knows its own functions."""
+    if isinstance(v, Tensor):
+        return getattr(v, name)()
+    return getattr(math if isinstance(v, (float, int)) else v.context, name)(v)
+
+
 def sqrt(v: Any) -> Any:
-    """Square root of a tensor or a float."""
-    return v.sqrt() if isinstance(v, Tensor) else math.sqrt(v)
+    """Square root."""
+    return _apply("sqrt", v)
 
 
 def sin(v: Any) -> Any:
-    """Sine of a tensor or a float."""
-    return v.sin() if isinstance(v, Tensor) else math.sin(v)
+    """Sine."""
+    return _apply("sin", v)
 
 
 def cos(v: Any) -> Any:
-    """Cosine of a tensor or a float."""
-    return v.cos() if isinstance(v, Tensor) else math.cos(v)
+    """Cosine."""
+    return _apply("cos", v)
+
+
+def exp(v: Any) -> Any:
+    """Exponential function."""
+    return _apply("exp", v)
+
+
+def expm1(v: Any) -> Any:
+    """exp(v) - 1 without cancellation."""
+    return _apply("expm1", v)
+
+
+def over_expm1(z: Any) -> Any:
+    """Z / (exp(z) - 1), with its limit 1 at z = 0: the rate of a channel that opens linearly above a threshold."""
+    if not isinstance(z, Tensor):
+        return 1.0 if z == 0 else z / expm1(z)
+    # The quotient's derivative loses its digits near 0, where the series (error 2e-18 at 0.1) has them all.
+    near = z.abs() < 0.1
+    s = torch.where(near, z, 0.0)
+    q = s * s
+    series = 1 - s / 2 + q * (1 / 12 - q * (1 / 720 - q * (1 / 30240 - q / 1209600)))
+    away = torch.where(near, 1.0, z)
+    return torch.where(near, series, away / away.expm1())
+
+
+def over_expm1_slope(z: Any) -> Any:
+    """Derivative of z / (exp(z) - 1), -1/2 at z = 0."""
+    small = z.abs() < 0.1 if isinstance(z, Tensor) else abs(z) < 0.1
+    if isinstance(z, Tensor):
+        s, away = torch.where(small, z, 0.0), torch.where(small, 1.0, z)
+    else:
+        s = away = z
+    q = s * s
+    series = -1 / 2 + s * (1 / 6 - q * (1 / 180 - q * (1 / 5040 - q / 151200)))
+    if not isinstance(z, Tensor) and small:
+        return series
+    ratio = over_expm1(away)
+    quotient = ratio / away * (1 - away - ratio)
+    return torch.where(small, series, quotient) if isinstance(z, Tensor) else quotient
 
 
 def _stack(values: Sequence[Any], like: Tensor) -> Tensor:

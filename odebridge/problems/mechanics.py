@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from odebridge.problems.base import Problem
+from odebridge.problems.build import from_terms
 from odebridge.problems.componentwise import Field, sqrt
 from odebridge.problems.spread import Spread
 
@@ -92,4 +93,35 @@ def arenstorf() -> Problem:
         source="periodic: the initial state (Hairer, Norsett & Wanner I, 2nd ed. 1993, chapter II, eq. 0.2)",
         digits=10.0,
         spread=Spread(x0_add=(5e-4, 5e-4, 5e-3, 5e-3)),
+    )
+
+
+def _henon_heiles(t: Any, y: Sequence[Any], p: Sequence[Any]) -> Sequence[Any]:
+    a, b, pa, pb = y
+    (lam,) = p
+    return pa, pb, -a - 2 * lam * a * b, -b - lam * (a * a - b * b)
+
+
+def _henon_heiles_rows(t: Any, y: Sequence[Any], p: Sequence[Any]) -> Sequence[Sequence[Any]]:
+    a, b, _, _ = y
+    (lam,) = p
+    by_a, by_b = 2 * lam * a, 2 * lam * b
+    return (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0), (-1 - by_b, -by_a, 0.0, 0.0), (-by_a, by_b - 1, 0.0, 0.0)
+
+
+def henon_heiles() -> Problem:
+    """A star in a galaxy with an axis, H = (pa^2 + pb^2 + a^2 + b^2)/2 + lam (a^2 b - b^3/3); state (a, b, pa, pb), args = (lam).
+
+    a' = pa,   b' = pb,   pa' = -a - 2 lam a b,   pb' = -b - lam (a^2 - b^2), from (0, 0.1, 0.5, 0) over [0, 20], lam = 1.
+    Henon & Heiles, Astron. J. 69 (1964) 73. H = 0.12967 is conserved; above 1/6 trajectories escape to infinity.
+    Caveat: at this energy most orbits are chaotic, so the span is short.
+    """
+    return from_terms(
+        "henon_heiles",
+        _henon_heiles,
+        _henon_heiles_rows,
+        (0.0, 0.1, 0.5, 0.0),
+        20.0,
+        (1.0,),
+        spread=Spread(x0_add=0.02, args_log=0.02),
     )

@@ -1,4 +1,4 @@
-"""Oscillators: van der Pol (stiff), Lotka-Volterra, and Lorenz (chaotic)."""
+"""Oscillators: van der Pol (stiff), Lotka-Volterra, Duffing (forced), and the chaotic ones of Lorenz and Rossler."""
 
 # ruff: noqa: ARG001 - every field and Jacobian has the same arguments, used or not
 
@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from odebridge.problems.base import Problem
-from odebridge.problems.componentwise import Field, Jacobian
+from odebridge.problems.build import from_terms
+from odebridge.problems.componentwise import Field, Jacobian, cos
 from odebridge.problems.spread import Spread
 
 _VDPOL_SOURCE = "IVP test set 2.4 (Mazzia & Magherini 2008), VDPOL; van der Pol, Philos. Mag. 2 (1926) 978"
@@ -140,4 +141,57 @@ def lorenz() -> Problem:
         source="computed: Taylor series in 30-digit arithmetic, benchmarks/references.py",
         digits=15.0,
         spread=Spread(x0_add=5.0, args_log=0.05),
+    )
+
+
+def _rossler(t: Any, y: Sequence[Any], p: Sequence[Any]) -> Sequence[Any]:
+    x, v, z = y
+    a, b, c = p
+    return -v - z, x + a * v, b + z * (x - c)
+
+
+def _rossler_rows(t: Any, y: Sequence[Any], p: Sequence[Any]) -> Sequence[Sequence[Any]]:
+    x, _, z = y
+    a, _, c = p
+    return (0.0, -1.0, -1.0), (1.0, a, 0.0), (z, 0.0, x - c)
+
+
+def rossler() -> Problem:
+    """Rossler's folded band, x' = -y - z, y' = x + a y, z' = b + z (x - c); args = (0.2, 0.2, 5.7), from (1, 1, 0).
+
+    Rossler, Phys. Lett. A 57 (1976) 397. Chaotic, though less so than Lorenz: errors grow as exp(0.07 t).
+    Caveat: z sleeps near 0.01 and shoots up once a turn, so a loose controller steps over the peak; the span is [0, 20].
+    """
+    return from_terms(
+        "rossler", _rossler, _rossler_rows, (1.0, 1.0, 0.0), 20.0, (0.2, 0.2, 5.7), spread=Spread(x0_add=0.5, args_log=0.05)
+    )
+
+
+def _duffing(t: Any, y: Sequence[Any], p: Sequence[Any]) -> Sequence[Any]:
+    x, v = y
+    delta, alpha, beta, force, omega = p
+    return v, force * cos(omega * t) - delta * v - alpha * x - beta * (x * x * x)
+
+
+def _duffing_rows(t: Any, y: Sequence[Any], p: Sequence[Any]) -> Sequence[Sequence[Any]]:
+    x, _ = y
+    delta, alpha, beta, _, _ = p
+    return (0.0, 1.0), (-alpha - 3 * beta * (x * x), -delta)
+
+
+def duffing() -> Problem:
+    """A driven spring with two wells, x'' + delta x' + alpha x + beta x^3 = F cos(omega t), as x' = v; not autonomous.
+
+    args = (delta, alpha, beta, F, omega) = (0.3, -1, 1, 0.5, 1.2), from (1, 0) over [0, 20]. Duffing (1918) Erzwungene
+    Schwingungen; these values are in Guckenheimer & Holmes (1983), section 2.2, and chaotic.
+    Caveat: which well a trajectory ends in depends on the last digits after some ten periods of the force, so the span is four.
+    """
+    return from_terms(
+        "duffing",
+        _duffing,
+        _duffing_rows,
+        (1.0, 0.0),
+        20.0,
+        (0.3, -1.0, 1.0, 0.5, 1.2),
+        spread=Spread(x0_add=0.5, args_log=0.1),
     )

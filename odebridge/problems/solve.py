@@ -24,13 +24,15 @@ def solve(problem: Problem | str, *, method: Method | str = "auto", throw: bool 
     task = named(problem) if isinstance(problem, str) else problem
     if not isinstance(task, Problem):
         raise TypeError(f"problem: give an ob.Problem or the name of one, got {type(task).__name__}.")
-    for owned in ("args", "jacobian"):
+    for owned in ("args", "jacobian", "mass", "sparsity", "discontinuities"):
         if owned in options:
             raise TypeError(f"{owned}: belongs to the problem; write ob.Problem(f, x0, span, {owned}=...).")
     many = task.batched()
     atol = options.get("atol")
     if task.single and isinstance(atol, Tensor) and atol.dim() == 1:
         options["atol"] = atol[None]
+    given = {"mass": many.mass, "sparsity": many.sparsity, "discontinuities": many.discontinuities or None}
+    options |= {name: value for name, value in given.items() if value is not None}
     sol = integrate(
         many.field, many.x0, many.span, args=many.args, jacobian=many.jacobian, method=method, throw=False, **options
     )

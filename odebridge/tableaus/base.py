@@ -69,3 +69,32 @@ class RosenbrockTableau:
     def fsal(self) -> bool:
         """The last stage evaluates f at the end of the step."""
         return self.a[-1] == self.m[:-1] and self.m[-1] == 0.0 and self.c[-1] == 1.0
+
+
+@dataclass(frozen=True)
+class DirkTableau:
+    """A diagonally implicit Runge-Kutta method with an explicit first stage (ESDIRK), stiffly accurate.
+
+    Y_1 = x,  Y_i = x + h sum_(j<i) a_ij F_j + h gamma F_i,  F_i = f(t + c_i h, Y_i),  x1 = Y_s = x + h sum_i b_i F_i,
+    error = h sum_i (b_i - b_hat_i) F_i. With `explicit` it is an additive (IMEX) pair for f = f_stiff + f_nonstiff:
+    Y_i = x + h sum_(j<i) (a_ij S_j + explicit_ij N_j) + h gamma S_i, and b, b_hat, c and dense serve both parts; there x1 is
+    not Y_s, since the last explicit row is not b.
+    """
+
+    name: str
+    order: int
+    gamma: float  # the common diagonal entry of stages 2 to s
+    a: tuple[Row, ...]  # a[i] holds the i entries of row i before its diagonal
+    b: Row  # the last row with its diagonal
+    c: Row
+    b_hat: Row  # embedded weights
+    embedded_order: int
+    reference: str
+    explicit: tuple[Row, ...] | None = None  # strictly lower rows of the explicit partner
+    dense: tuple[Row, ...] | None = None  # one polynomial without constant term per stage; None: cubic Hermite
+    dense_order: int = 3
+
+    @property
+    def stages(self) -> int:
+        """Number of stages, the explicit first one counted."""
+        return len(self.b)

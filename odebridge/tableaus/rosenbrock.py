@@ -24,7 +24,10 @@ def transformed(
 ) -> RosenbrockTableau:
     """A tableau given as alpha, Gamma, b (dense rows too) in the form without matrix-vector products: u = Gamma k."""
     full = np.array(gamma)
-    inverse = np.linalg.inv(full)
+    # Forward substitution: a library's inverse may exchange rows, and leaves rounding where a zero makes the last stage f(x1).
+    inverse = np.zeros_like(full)
+    for i, row in enumerate(np.eye(len(full))):
+        inverse[i] = (row - sum(full[i, j] * inverse[j] for j in range(i))) / full[i, i]
     alpha_full = np.array(alpha)
     a, big_c = alpha_full @ inverse, np.diag(1.0 / np.diag(full)) - inverse
 
@@ -56,6 +59,23 @@ ROSENBROCK23 = transformed(
     dense=((1.0 / (1.0 - 2.0 * _G), -1.0 / (1.0 - 2.0 * _G), 0.0),),
     dense_order=2,
     reference="Shampine & Reichelt, SIAM J. Sci. Comput. 18, 1997 (ode23s)",
+)
+
+# The estimate is the difference of the last two stages, and the embedded solution damps too: R_hat(infinity) = 0.
+RODAS3P = RosenbrockTableau(
+    name="rodas3p",
+    order=3,
+    embedded_order=2,
+    gamma=1 / 3,
+    a=((), (4 / 3,), (0.0, 0.0), (2.90625, 3.375, 0.40625), (2.90625, 3.375, 0.40625, 0.0)),
+    C=((), (-4.0,), (8.25, 6.75), (1.21875, -5.0625, -1.96875), (4.03125, -15.1875, -4.03125, 6.0)),
+    c=(0.0, 4 / 9, 0.0, 1.0, 1.0),
+    d=(1 / 3, -1 / 9, 1.0, 0.0, 0.0),
+    m=(2.90625, 3.375, 0.40625, 0.0, 1.0),
+    e=(0.0, 0.0, 0.0, -1.0, 1.0),
+    dense=((1.78125, 6.75, 0.15625, -6.0, -1.0), (4.21875, -15.1875, -3.09375, 9.0, 0.0)),
+    dense_order=3,
+    reference="Steinebach, Proc. JuliaCon Conf. 6, 2024",
 )
 
 RODAS4 = RosenbrockTableau(

@@ -1,29 +1,39 @@
 """Every method of the catalogue through one contract: a new entry is tested by existing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from manufactured import exact, field, slope, start
 
 from odebridge.core.over import Grid
+from odebridge.core.tolerance import Tolerance
 from odebridge.integrate import At, Dense, Every, integrate
+from odebridge.integrate.system import BoundField
 from odebridge.methods import METHODS
 
 ALL = list(METHODS)
-SINGLE = [m for m in ALL if m != "auto"]
+VARYING = {"auto", "bdf"}  # of varying order: measured in tests of their own
+SINGLE = [m for m in ALL if m not in VARYING]
 ADAPTIVE = [m for m in ALL if METHODS[m].error_order is not None]
 END = 1.6
 FLOOR = 2e-12
 
 
 def fixed(method, n, **options):
-    return integrate(field, start(), (0.0, END), method=method, controller="fixed", first_step=END / n, **options)
+    # Newton's iteration takes its part of the tolerance, so that must be far below the errors to be measured.
+    tight = {"rtol": 1e-11, "atol": 1e-11, **options}
+    scheme = METHODS[method]
+    if hasattr(scheme, "iterations"):  # a fixed step cannot become shorter to help Newton's iteration
+        scheme = replace(scheme, iterations=50)
+    return integrate(field, start(), (0.0, END), method=scheme, controller="fixed", first_step=END / n, **tight)
 
 
 def measured(error_of, method):
     """Slope over the last four step sizes whose errors lie above the rounding floor."""
     sizes, errors = [], []
     high = METHODS[method].order > 6
-    n = 3 if high else 6
+    n = {8: 3, 9: 2}.get(METHODS[method].order, 6)
     while len(sizes) < 8:
         error = error_of(n)
         if error < FLOOR:
@@ -48,16 +58,7 @@ def test_error_estimate_has_its_order(method):
     scheme = METHODS[method]
     t, x = torch.full((1,), 0.3).double(), exact(torch.full((1,), 0.3).double())
 
-    class Plain:
-        jacobian = None
-
-        def __call__(self, t, x):
-            return field(t, x)
-
-        def repeated(self, times):
-            return self
-
-    f = Plain()
+    f = BoundField(field, tol=Tolerance(torch.full((1,), 1e-9).double(), torch.full((1, 1), 1e-11).double()))
     sizes = [0.1 / 1.4**k for k in range(4)]
 
     def estimate(h):
@@ -161,8 +162,8 @@ def test_a_rejected_step_keeps_its_jacobian():
         jacobian=jacobian, first_step=1.0, rtol=1e-8, atol=1e-10,
     )  # fmt: skip
     assert int(sol.stats.rejected) > 0
-    assert int(sol.stats.jacobians) == int(sol.stats.accepted)
-    assert int(sol.stats.factorisations) == int(sol.stats.accepted + sol.stats.rejected) == len(calls)
+    assert int(sol.stats.jacobians) == int(sol.stats.accepted) == len(calls)
+    assert int(sol.stats.factorisations) == int(sol.stats.accepted + sol.stats.rejected)
 
 
 @pytest.mark.parametrize("method", ["rosenbrock23", "rodas4", "rodas5p"])
