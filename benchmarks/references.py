@@ -1,19 +1,24 @@
 """End states of the problem library, computed in two ways each, and the data modules that hold them.
 
 Claim: every reference that is no published one is good to the digits its problem states. Command, on one core:
-python benchmarks/references.py [names ...] [--write]. Small systems take seconds each, ring_modulator and the grids minutes.
+python benchmarks/references.py [names ...] [--write]. Small systems take seconds each, grids minutes.
 
 Small systems (component-wise fields) are integrated by Radau IIA collocation in 60-digit arithmetic, twice, with different
 numbers of stages and tolerances; the difference of the two is the first figure printed, and a solver in double precision
-that shares no code with either (SciPy's Radau and DOP853, SUNDIALS IDA for the systems with a singular mass) the second.
-Grids, whose fields run on tensors only, are integrated by two such solvers, stopped at every discontinuity of the field.
+that shares no code with either (SciPy's Radau and DOP853; where the mass is singular, after the algebraic components have been
+eliminated) the second, relative to a thousandth of a component's largest size. Grids, whose fields run on tensors only, are
+integrated by two such solvers, stopped at every discontinuity of the field; digits there are relative to the largest
+component. The beam's second solver is CVODE, which scikit-sundae brings.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import inspect
+import sys
 from collections.abc import Callable
-from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,140 +26,19 @@ import mpmath
 import numpy as np
 import torch
 from scipy.integrate import solve_ivp
-from scipy.linalg import LinAlgWarning, lu_factor, lu_solve  # noqa: F401
-from sksundae.cvode import CVODE
-from sksundae.ida import IDA
+from scipy.linalg import solveh_banded
 
 from odebridge.problems import PROBLEMS, Problem, problem
 from odebridge.problems.arrays import on_arrays
-from odebridge.problems.componentwise import Field, Jacobian
+from odebridge.problems.componentwise import Field
+from odebridge.problems.reference_grids import GRIDS
+from odebridge.problems.reference_states import STATES, Known
+
+sys.path.insert(0, str(Path(__file__).parent))  # where its other half is, from wherever this file is run
+from collocation import ZERO, Collocation
 
 DIGITS = 60
-ZERO = 1e-20  # what is below this part of a component's largest size counts as zero
-Vector = list[Any]  # of mpmath numbers
-
-
-@cache
-def _radau(stages: int) -> tuple[Vector, list[Vector], Vector]:
-    """Abscissae c, the matrix D with h y'(c_i) = sum_j D_ij (y(c_j) - y(0)), and barycentric weights of 0 and c."""
-    # The abscissae are the zeros of P_s - P_(s-1) on [0, 1]; 1 is one of them.
-    coefficients = mpmath.taylor(lambda x: mpmath.legendre(stages, x) - mpmath.legendre(stages - 1, x), 0, stages)
-    roots = mpmath.polyroots(coefficients[::-1], maxsteps=500, extraprec=400)
-    c = sorted((mpmath.re(r) + 1) / 2 for r in roots)
-    nodes = [mpmath.mpf(0), *c]
-    w = [1 / mpmath.fprod(a - b for b in nodes if b is not a) for a in nodes]
-    rows = []
-    for i in range(1, stages + 1):
-        row = [w[j] / w[i] / (nodes[i] - nodes[j]) if j != i else mpmath.mpf(0) for j in range(stages + 1)]
-        row[i] = -mpmath.fsum(row)
-        rows.append(row[1:])
-    return c, rows, w
-
-
-class Collocation:
-    """Radau IIA collocation of M x' = f in multi-precision arithmetic, the step chosen from the polynomial's last coefficient."""
-
-    def __init__(self, task: Problem, stages: int, tol: float, typical: np.ndarray) -> None:
-        if not isinstance(task.field, Field) or not isinstance(task.jacobian, Jacobian):
-            raise TypeError(f"{task.name}: its field runs on tensors only.")
-        self.terms, self.rows, self.stages, self.tol, self.typical = task.field.terms, task.jacobian.rows, stages, tol, typical
-        n = len(task.x0)
-        mass = torch.ones(n, dtype=torch.float64) if task.mass is None else task.mass
-        self.mass = (torch.diag(mass) if mass.dim() == 1 else mass).numpy()
-        self.entries = [[(k, mpmath.mpf(v)) for k, v in enumerate(row) if v] for row in self.mass.tolist()]
-        self.float_args = task.args.tolist()
-        self.args = [mpmath.mpf(v) for v in self.float_args]
-        self.c, self.d, self.w = _radau(stages)
-        self.inner = [1 / mpmath.fprod(a - b for b in self.c if b is not a) for a in self.c]
-        self.d_float = np.array([[float(v) for v in row] for row in self.d])
-        self.task = task
-
-    def slopes(self, t: Any, y: Vector) -> Vector:
-        return list(self.terms(t, y, self.args))
-
-    def residual(self, t: Any, h: Any, y: Vector, z: list[Vector]) -> list[Vector]:
-        out = []
-        for i, ci in enumerate(self.c):
-            moved = [mpmath.fdot(self.d[i], [zj[k] for zj in z]) for k in range(len(y))]
-            f = self.slopes(t + ci * h, [a + b for a, b in zip(y, z[i], strict=True)])
-            out.append([h * fk - mpmath.fdot((m, moved[j]) for j, m in row) for fk, row in zip(f, self.entries, strict=True)])
-        return out
-
-    def matrix(self, t: Any, h: Any, y: Vector, z: list[Vector]) -> Callable[[np.ndarray], np.ndarray]:
-        """Newton's matrix in double precision, its columns in units of the components, its rows of their largest entry."""
-        scale = self.scale(y, z, 1e-10)
-        full = np.kron(self.d_float, self.mass)
-        n = len(y)
-        for i, ci in enumerate(self.c):
-            at = [float(a + b) for a, b in zip(y, z[i], strict=True)]
-            block = slice(i * n, i * n + n)
-            full[block, block] -= float(h) * np.array(self.rows(float(t + ci * h), at, self.float_args), dtype=float)
-        full *= np.tile(scale, self.stages)
-        size = np.abs(full).max(1)
-        factors = lu_factor(full / size[:, None])
-        return lambda r: lu_solve(factors, r / size) * np.tile(scale, self.stages)
-
-    def step(self, t: Any, h: Any, y: Vector, z: list[Vector]) -> tuple[list[Vector], float] | None:
-        """Stages of one step and its scaled error, or None where Newton's iteration does not settle."""
-        solve = self.matrix(t, h, y, z)
-        before = np.inf
-        for k in range(40):
-            r = np.array([float(v) for row in self.residual(t, h, y, z) for v in row])
-            change = solve(r).reshape(self.stages, -1)
-            z = [[a + mpmath.mpf(float(b)) for a, b in zip(zi, ci, strict=True)] for zi, ci in zip(z, change, strict=True)]
-            scale = self.scale(y, z, ZERO)
-            size = float(np.max(np.abs(change) / scale))
-            if not np.isfinite(size) or size > 1e6 or (k > 3 and size > 2 * before):
-                return None
-            if size < self.tol * 1e-4:
-                # Through the stages alone: an algebraic component may start a rounding away from where it has to be.
-                last = np.array([float(mpmath.fdot(self.inner, [zj[i] for zj in z])) for i in range(len(y))])
-                return z, float(np.max(np.abs(last) / scale)) * 2.0 ** (3 - 2 * self.stages)
-            if size > 0.05 * before or size > 1e-2:
-                solve = self.matrix(t, h, y, z)
-            before = size
-        return None
-
-    def scale(self, y: Vector, z: list[Vector], least: float) -> np.ndarray:
-        """Largest size of every component over the step, at least this part of its largest over the span."""
-        ends = [[abs(float(a))] + [abs(float(a + zi[k])) for zi in z] for k, a in enumerate(y)]
-        return np.array([max(v) for v in ends]) + least * self.typical
-
-    def ahead(self, z: list[Vector], ratio: Any) -> list[Vector]:
-        """The polynomial of the last step at the abscissae of the next, which is `ratio` times as long."""
-        nodes, values = [mpmath.mpf(0), *self.c], [[mpmath.mpf(0)] * len(z[0]), *z]
-        out = []
-        for ci in self.c:
-            s = 1 + ratio * ci
-            weights = [w / (s - node) for w, node in zip(self.w, nodes, strict=True)]
-            total = mpmath.fsum(weights)
-            at = [mpmath.fdot(weights, [v[k] for v in values]) / total for k in range(len(z[0]))]
-            out.append([a - b for a, b in zip(at, z[-1], strict=True)])
-        return out
-
-    def run(self, first: float) -> tuple[Vector, int]:
-        """End state and number of steps."""
-        t, t1 = mpmath.mpf(self.task.span[0]), mpmath.mpf(self.task.span[1])
-        y = [mpmath.mpf(v) for v in self.task.x0.tolist()]
-        h, z, taken, count = mpmath.mpf(first), None, None, 0
-        while t < t1:
-            h = t1 - t if h > 0.99 * (t1 - t) else h
-            guess = self.ahead(z, h / taken) if z is not None and h < 3 * taken else [[mpmath.mpf(0)] * len(y) for _ in self.c]
-            tried = self.step(t, h, y, guess)
-            if tried is None:
-                h, z = h / 4, None
-                if h < 1e-30 * (t1 - self.task.span[0]):
-                    raise RuntimeError(f"{self.task.name}: stuck at t = {t}")
-                continue
-            new, error = tried
-            factor = min(8.0, 0.8 * (self.tol / max(error, 1e-300)) ** (1 / (self.stages - 1)))
-            if error > self.tol:
-                h *= min(factor, 0.7)
-                continue
-            y = [a + b for a, b in zip(y, new[-1], strict=True)]
-            t, z, taken, count = t + h, new, h, count + 1
-            h *= factor
-        return y, count
+Rhs = Callable[[float, np.ndarray], np.ndarray]
 
 
 def in_pieces(task: Problem, go: Callable[[np.ndarray, float, float], np.ndarray]) -> np.ndarray:
@@ -162,20 +46,21 @@ def in_pieces(task: Problem, go: Callable[[np.ndarray, float, float], np.ndarray
     t0, t1 = task.span
     stops = [t0, *(t for t in task.discontinuities if t0 < t < t1), t1]
     y = task.x0.numpy().copy()
-    for a, b in zip(stops, stops[1:], strict=False):
+    for a, b in pairwise(stops):
         y = go(y, a if a == t0 else np.nextafter(a, b), b)
     return y
 
 
-def by_scipy(task: Problem, method: str, rtol: float, atol: float) -> np.ndarray:
+def by_scipy(task: Problem, method: str, rtol: float, atol: Any, fun: Rhs | None = None) -> np.ndarray:
     """End state by `scipy.integrate.solve_ivp`."""
     q = task.as_numpy()
+    fun = fun or q.fun
     how: dict[str, Any] = {}
     if method in ("Radau", "BDF"):
         how = {"jac": q.jac} if q.jac is not None else {"jac_sparsity": q.sparsity}
 
     def go(y: np.ndarray, a: float, b: float) -> np.ndarray:
-        sol = solve_ivp(q.fun, (a, b), y, method=method, rtol=rtol, atol=atol, t_eval=(b,), **how)
+        sol = solve_ivp(fun, (a, b), y, method=method, rtol=rtol, atol=atol, t_eval=(b,), **how)
         if not sol.success:
             raise RuntimeError(f"{task.name}: {sol.message}")
         return sol.y[:, -1]
@@ -183,51 +68,220 @@ def by_scipy(task: Problem, method: str, rtol: float, atol: float) -> np.ndarray
     return in_pieces(task, go)
 
 
-def by_sundials(task: Problem, rtol: float, atol: float) -> np.ndarray:
-    """End state by CVODE, or by IDA where the mass is singular."""
-    args = task.batched().args
-    fun = on_arrays(task.field, args)
-    jac = None if task.jacobian is None else on_arrays(task.jacobian, args)
-    steps = {"rtol": rtol, "atol": atol, "max_num_steps": 10_000_000}
-    if task.mass is None:
-        if isinstance(task.sparsity, tuple):
-            steps |= {"linsolver": "band", "lband": task.sparsity[0], "uband": task.sparsity[1]}
+def by_adams(task: Problem, rtol: float, atol: float, fun: Rhs) -> np.ndarray:
+    """End state by CVODE's Adams formulas of order up to 12, for oscillations; needs scikit-sundae."""
 
-        def rhs(t: float, y: np.ndarray, yp: np.ndarray) -> None:
-            yp[:] = fun(t, y)
+    def rhs(t: float, y: np.ndarray, slope: np.ndarray) -> None:
+        slope[:] = fun(t, y)
 
-        def go(y: np.ndarray, a: float, b: float) -> np.ndarray:
-            return CVODE(rhs, **steps).solve(np.array([a, b]), y).y[-1]
+    def go(y: np.ndarray, a: float, b: float) -> np.ndarray:
+        cvode = importlib.import_module("sksundae.cvode")
+        sol = cvode.CVODE(rhs, method="Adams", rtol=rtol, atol=atol, max_num_steps=10_000_000).solve(np.array([a, b]), y)
+        if not sol.success:
+            raise RuntimeError(f"{task.name}: {sol.message}")
+        return sol.y[-1]
 
-        return in_pieces(task, go)
+    return in_pieces(task, go)
 
-    mass = (torch.diag(task.mass) if task.mass.dim() == 1 else task.mass).numpy()
-    assert jac is not None
 
-    def residual(t: float, y: np.ndarray, yp: np.ndarray, res: np.ndarray) -> None:
-        res[:] = mass @ yp - fun(t, y)
+def reduced(task: Problem) -> tuple[Rhs, Rhs, np.ndarray]:
+    """The ODE w' = g(t, w) under M x' = f of index 1, the state x(t, w), and w at the start.
 
-    def slope(t: float, y: np.ndarray, yp: np.ndarray, res: np.ndarray, cj: float, matrix: np.ndarray) -> None:
-        matrix[:, :] = cj * mass - jac(t, y)
+    With M = U S V': x = V1 w + V2 z, where z solves the algebraic equations U2' f(t, x) = 0 by Newton's iteration.
+    """
+    assert task.mass is not None
+    u, s, vt = np.linalg.svd((task.mass.diag() if task.mass.dim() == 1 else task.mass).numpy())
+    r = int((s > 1e-12 * s[0]).sum())
+    f, jac = (on_arrays(call, task.batched().args) for call in (task.field, task.jacobian) if call is not None)
+    y0 = task.x0.numpy()
+    last = [vt[r:] @ y0]
 
-    y0 = task.x0.numpy().copy()
-    algebraic = np.flatnonzero(~mass.any(1) & ~mass.any(0))
-    start = np.linalg.lstsq(mass, fun(task.span[0], y0), rcond=None)[0]
-    solver = IDA(residual, jacfn=slope, algebraic_idx=algebraic, **steps)
-    return solver.solve(np.array(task.span), y0, start).y[-1]
+    def state(t: float, w: np.ndarray) -> np.ndarray:
+        fixed, z = w @ vt[:r], last[0]
+        for _ in range(30):
+            x = fixed + z @ vt[r:]
+            change = np.linalg.solve(u[:, r:].T @ jac(t, x) @ vt[r:].T, u[:, r:].T @ f(t, x))
+            z = z - change
+            if np.abs(change).max() < 1e-14 * (1 + np.abs(z).max()):
+                break
+        if np.isfinite(z).all():  # a stage far off may have none; the next call must not start from there
+            last[0] = z
+        return fixed + z @ vt[r:]
+
+    return (lambda t, w: (u[:, :r].T @ f(t, state(t, w))) / s[:r]), state, vt[:r] @ y0
+
+
+def by_elimination(task: Problem, rtol: float, atol: float) -> np.ndarray:
+    """End state of a system with a singular mass by SciPy's Radau, its algebraic components solved for inside the field."""
+    slope, state, w0 = reduced(task)
+    sol = solve_ivp(slope, task.span, w0, method="Radau", rtol=rtol, atol=atol)
+    return state(task.span[1], sol.y[:, -1])
 
 
 def typical(task: Problem) -> np.ndarray:
     """Largest size of every component over the span, roughly."""
     if task.mass is not None:
-        return np.maximum(np.abs(task.x0.numpy()), np.abs(by_sundials(task, 1e-4, 1e-8)))
+        return np.maximum(np.abs(task.x0.numpy()), np.abs(by_elimination(task, 1e-4, 1e-8)))
     q = task.as_numpy()
     sol = solve_ivp(q.fun, q.span, q.y0, method="Radau", rtol=1e-3, atol=1e-14, jac=q.jac)
     return np.abs(sol.y).max(1)
 
 
-def agreement(a: Any, b: Any, scale: Any = None) -> float:
-    """Digits to which two states agree in the worst component, relative to it or to the larger `scale`."""
-    sizes = [abs(v) for v in b] if scale is None else [max(abs(v), scale) for v in b]
-    worst = max((abs(mpmath.mpf(float(x) if not isinstance(x, mpmath.mpf) else x) - y) / s for x, y, s in zip(a, b, sizes) if s), default=0)
-    return float(-mpmath.log10(worst)) if worst else 30.0
+def beam_again(t: float, x: np.ndarray) -> np.ndarray:
+    """The field of `beam`, written again on arrays with a banded solver: a check of the first, and ten times faster for one."""
+    n = len(x) // 2
+    angle, speed = x[:n], x[n:]
+    force = 1.5 * np.sin(t) ** 2 if t <= np.pi else 0.0
+    v = n**4 * (np.concatenate([-angle[:1], angle[:-1]]) - 2 * angle + np.concatenate([angle[1:], angle[-1:]]))
+    v += n**2 * force * (np.cos(angle) + np.sin(angle))
+    c, s, g = np.cos(np.diff(angle)), np.sin(np.diff(angle)), speed * speed
+    g[:-1] += s * v[1:]
+    g[1:] -= s * v[:-1]
+    band = np.full((2, n), 2.0)
+    band[1, 0], band[1, -1], band[0, 1:] = 1.0, 3.0, -c
+    w = solveh_banded(band, g)
+    turn = band[1] * v
+    turn[:-1] += s * w[1:] - c * v[1:]
+    turn[1:] -= s * w[:-1] + c * v[:-1]
+    return np.concatenate([speed, turn])
+
+
+def common(a: Any, b: Any, least: Any) -> float:
+    """Digits to which two states agree in the worst component, relative to it or to `least` where that is larger."""
+    rows = zip(map(mpmath.mpf, a), map(mpmath.mpf, b), map(mpmath.mpf, least), strict=True)
+    worst = max(abs(x - y) / max(abs(y), least_one) for x, y, least_one in rows if y or least_one)
+    return float(-mpmath.log10(worst)) if worst else float(DIGITS)
+
+
+def agreement(name: str) -> float:
+    """Digits to which the library's reference of a small system and a collocation agree, in the worst component."""
+    with mpmath.workdps(DIGITS):
+        task = problem(name)
+        sizes = typical(task)
+        end, _ = Collocation(task, 14, 1e-18, sizes).run((task.span[1] - task.span[0]) * 1e-9)
+        return common(task.reference.tolist(), end, ZERO * sizes)
+
+
+def small(name: str) -> Known:
+    """A small system's end state by two collocations, checked by a solver in double precision."""
+    with mpmath.workdps(DIGITS):
+        task = problem(name)
+        sizes = typical(task)
+        first = (task.span[1] - task.span[0]) * 1e-9
+        (one, _), (two, steps) = (Collocation(task, s, tol, sizes).run(first) for s, tol in ((10, 1e-15), (14, 1e-18)))
+        digits = common(one, two, ZERO * sizes)
+        end = tuple(float(v) if abs(v) > ZERO * size else 0.0 for v, size in zip(two, sizes, strict=True))
+        if task.mass is not None:
+            other, who = by_elimination(task, 1e-10, 1e-13), "Radau"
+        else:
+            who = "Radau" if task.stiff else "DOP853"
+            other = by_scipy(task, who, 1e-12, 1e-12 * sizes * 1e-3)
+        print(f"{name}: {digits:.1f} digits in {steps} steps; {who} {common(other, end, 1e-3 * sizes):.1f} digits")
+        return Known(min(15.0, float(int(digits))), f"Radau IIA collocation in {DIGITS}-digit arithmetic", end)
+
+
+# Solver, rtol, atol of the two ways; the first is the one that is kept.
+WAYS: dict[str, tuple[tuple[str, float, float], tuple[str, float, float]]] = {
+    "medical_akzo_nobel": (("DOP853", 1e-13, 1e-16), ("Radau", 1e-9, 1e-13)),
+    "beam": (("DOP853", 1e-13, 1e-15), ("Adams", 1e-12, 1e-14)),
+}
+PUBLISHED: dict[str, dict[int, float]] = {  # the components that the IVP test set prints
+    "medical_akzo_nobel": {
+        **{0: 0.5113983840919909e-5, 2: 0.1027858770570419e-4, 4: 0.1549349862635799e-4},
+        24: 0.7030103051210320e-4,
+    },
+    "beam": {0: -0.5792366591285007e-2, 1: -0.1695298550721735e-1, 39: -0.1767201761075488, 40: 0.3747362681329794e-1},
+}
+
+
+def grid(name: str) -> Known:
+    """A grid's end state by the two ways, compared to the largest component."""
+    task = problem(name)
+    ways = WAYS.get(name, (("DOP853", 1e-13, 1e-15), ("Radau", 1e-10, 1e-12)))
+    fun = beam_again if name == "beam" else None
+    one, two = (
+        by_adams(task, rtol, atol, fun or task.as_numpy().fun) if way == "Adams" else by_scipy(task, way, rtol, atol, fun)
+        for way, rtol, atol in ways
+    )
+    digits = common(two, one, np.full(len(one), np.abs(one).max()))
+    print(f"{name}: {digits:.1f} digits")
+    if name in PUBLISHED:
+        known = PUBLISHED[name]
+        published = common([one[k] for k in known], known.values(), [0.0] * len(known))
+        print(f"{name}: the published components {published:.1f} digits")
+    return Known(float(int(digits)), " and ".join(way for way, _, _ in ways), tuple(one.tolist()))
+
+
+HEAD = """\"\"\"End states of {what}: data, written by benchmarks/references.py; do not edit by hand.\"\"\"
+
+from __future__ import annotations
+
+"""
+KNOWN = (
+    HEAD.format(what="small systems")
+    + """from typing import NamedTuple
+
+
+class Known(NamedTuple):
+    \"\"\"An end state, how many of its digits two computations agree on, and which two.\"\"\"
+
+    digits: float
+    ways: str
+    end: tuple[float, ...]
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    \"\"\"Floats between white space.\"\"\"
+    return tuple(map(float, text.split()))
+
+
+STATES: dict[str, Known] = {
+"""
+)
+GRID_HEAD = (
+    HEAD.format(what="grids and of the beam")
+    + """from odebridge.problems.reference_states import Known, numbers
+
+GRIDS: dict[str, Known] = {
+"""
+)
+ENTRY = """    "{name}": Known(
+        {digits},
+        "{ways}",
+        numbers(\"\"\"
+{block}
+        \"\"\"),
+    ),
+"""
+
+
+def write(found: dict[str, Known]) -> None:
+    """Put end states into the data modules of the library, beside those that are there."""
+    folder = Path(inspect.getfile(problem)).parent
+    everything = STATES | GRIDS | found
+    for module, head, is_grid in (("reference_states", KNOWN, False), ("reference_grids", GRID_HEAD, True)):
+        text = head
+        for name in PROBLEMS:
+            if name not in everything or isinstance(problem(name).field, Field) == is_grid:
+                continue
+            digits, ways, end = everything[name]
+            rows = (" ".join(map(repr, end[k : k + 5])) for k in range(0, len(end), 5))
+            block = "\n".join(f"        {row}" for row in rows)
+            text += ENTRY.format(name=name, digits=digits, ways=ways, block=block)
+        (folder / f"{module}.py").write_text(text + "}\n")
+
+
+def main() -> None:
+    """Compute the named end states, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=[n for n in PROBLEMS if n in STATES | GRIDS])
+    parser.add_argument("--write", action="store_true", help="put them into the library")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    found = {name: small(name) if isinstance(problem(name).field, Field) else grid(name) for name in given.names}
+    if given.write:
+        write(found)
+
+
+if __name__ == "__main__":
+    main()

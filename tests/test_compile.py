@@ -11,7 +11,8 @@ from odebridge.integrate.loops import Lanes, attempt
 from odebridge.integrate.system import BoundField
 from odebridge.methods import METHODS
 
-ADAPTIVE = [m for m in METHODS if METHODS[m].error_order is not None]
+# Methods that search (Newton's iteration, stage numbers) leave their loops when all trajectories are done: eager only so far.
+ADAPTIVE = [m for m in METHODS if METHODS[m].error_order is not None and not hasattr(METHODS[m], "replay")]
 
 
 def field(t, x):

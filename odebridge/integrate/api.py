@@ -27,7 +27,7 @@ from odebridge.integrate.limits import nonnegative as kept_nonnegative
 from odebridge.integrate.loops import After, follow, limited
 from odebridge.integrate.save import At, Course, Every, Last, Save, part, save_times
 from odebridge.integrate.span import Extras, Limits, Progress, solve_span
-from odebridge.integrate.structure import check_consistent, mass_matrix, structure
+from odebridge.integrate.structure import check_consistent, detected, mass_matrix, structure
 from odebridge.integrate.system import BoundField, Tally
 from odebridge.methods.catalogue import METHODS
 
@@ -106,7 +106,7 @@ def integrate(
     scheme = lookup("method", method, METHODS) if isinstance(method, str) else method
     where = check.over(over)
     x0 = check.state(x0)
-    f = BoundField(field, args, jacobian, mass_matrix(mass, x0, scheme), structure(sparsity))
+    f = BoundField(field, args, jacobian, mass_matrix(mass, x0, scheme), structure(sparsity, x0))
     check.save(save)
     check.functions(field=field, after=after, jacobian=jacobian, callback=callback)
     happenings = checked_events(events)
@@ -140,7 +140,7 @@ def integrate(
         law = AtTimes(law, jumping.inner)
         f = replace(f, window=jumping.piece(t0, course.sign).window)
     slope = check.first_slope(f, t0, t1, x0)
-    f = replace(f, tol=tol, tally=Tally(len(x0)))
+    f = replace(f, structure=detected(sparsity, f, t0, x0), tol=tol, tally=Tally(len(x0)))
     check_consistent(f, t0, x0, slope, tol)
     crossing, levels = crossings(happenings, t0, x0, args, scheme, after is not None, course.sign)
     needs = [slope, x0, t0, t1, limited(after, x0), *levels, *([] if times is None else [times])]
@@ -197,22 +197,22 @@ def _on_grid(
 
     xs, hs, cost = [part(save.of, moment(grid.ts[0]), x)] if isinstance(save, Every) else [], [], Counts()
     for t, (end, h, step) in zip(grid.ts[1:], follow(f, x, grid.ts, method, controller, after), strict=True):
-        cost = step.cost
+        cost = Counts(*(have + more for have, more in zip(cost, step.cost, strict=True)))
         slopes += step.slope is None or after is not None
         if isinstance(save, Every):
             xs.append(part(save.of, moment(t), end))
             hs.append(h if isinstance(h, Tensor) else torch.full((1,), h, dtype=real_dtype(x), device=x.device))
-    fixed = {name: value for name, value in cost._asdict().items() if isinstance(value, int)}
-    counts = Counts(**{k: steps * v for k, v in fixed.items()})._replace(
-        accepted=steps, f_evals=steps * cost.f_evals + max(slopes, 1)
-    )
-    if isinstance(cost.jacobians, Tensor):
-        counts = counts._replace(jacobians=steps)
+    counts = cost._replace(accepted=steps, rejected=0, f_evals=cost.f_evals + max(slopes, 1))
     if not isinstance(save, Every):
-        return Solution(end, counts, work=len(x) * counts.f_evals, end=grid.ts[-1])
+        return Solution(end, counts, work=_rows(counts, len(x)), end=grid.ts[-1])
     b = len(x)
     ts = torch.tensor(grid.ts, dtype=torch.float64, device=x.device).expand(b, -1)
     full = max(h.dim() for h in hs)  # a float beside gates is a gate that is the same everywhere
     sizes = torch.broadcast_tensors(*(h.reshape(h.shape + (1,) * (full - h.dim())) for h in hs))
     sizes = torch.stack([h.expand(b, *h.shape[1:]) for h in sizes], 1)
-    return Solution(end, counts, ts, torch.stack(xs, 1), sizes, work=b * counts.f_evals, end=grid.ts[-1])
+    return Solution(end, counts, ts, torch.stack(xs, 1), sizes, work=_rows(counts, b), end=grid.ts[-1])
+
+
+def _rows(counts: Counts, b: int) -> int:
+    """Rows of field evaluations of a walk along a grid, those inside Jacobians left out."""
+    return int(counts.f_evals.sum()) if isinstance(counts.f_evals, Tensor) else b * counts.f_evals

@@ -33,11 +33,24 @@ def follow(
 ) -> Iterator[tuple[Tensor, Any, Step]]:
     """Walk a grid, one step per spacing; yields the state, the size and the step after each."""
     memory, kept, slope = controller.start(x, None), method.start(f, ts[0], x), None
+    search = hasattr(method, "replay") and getattr(method, "implicit", True) and torch.is_grad_enabled()
+    walked = kept  # what a searching method remembers with its graph
     for n, (t, t1) in enumerate(pairwise(ts)):
         slope = f(t, x) if slope is None else slope
         h, memory = controller(Observation(n, t, x, slope, t1 - t), memory)
-        step = method.step(f, t, x, t1 - t, h, slope, kept)
-        x, kept = limited(after, step.x), step.memory
+        if search and (
+            slope.requires_grad or x.requires_grad
+        ):  # found without a graph, then made again with one: iterations are not unrolled
+            with torch.no_grad():
+                tried = method.step(f, t, x, t1 - t, h, slope, kept)
+            again = method.replay(f, t, x, t1 - t, h, slope, walked, tried.found)  # type: ignore[attr-defined]
+            step, walked, kept = tried._replace(x=again.x, slope=again.slope), again.memory, tried.memory
+        else:
+            step = method.step(f, t, x, t1 - t, h, slope, kept)
+            kept = step.memory
+        x = limited(after, step.x)
+        if step.trouble is not None:  # no shorter step can be tried here, and a wrong state must not look like a right one
+            x = torch.where(per_sample(step.trouble == int(Result.OK), x).bool(), x, torch.nan)
         slope = step.slope if after is None else None  # free where the last stage sits at the end of the step
         yield x, h, step
 

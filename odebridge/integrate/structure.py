@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from odebridge.core.protocols import Method
 from odebridge.core.tolerance import Tolerance
 from odebridge.integrate.system import BoundField
+from odebridge.linalg.banded import structure_of
+from odebridge.linalg.colouring import detect
+from odebridge.linalg.krylov import Krylov
 from odebridge.linalg.structure import Dense, Structure, full_mass
 
 
@@ -36,15 +38,25 @@ def mass_matrix(value: Any, x0: Tensor, method: Method) -> Tensor | None:
     return m
 
 
-def structure(value: Any) -> Structure:
-    """How df/dx is held."""
-    if value is None:
+def structure(value: Any, x0: Tensor) -> Structure:
+    """How df/dx is held, as far as it is known before the field is; "detect" waits for `detected`."""
+    if value is None or (isinstance(value, str) and value == "detect"):
         return Dense()
+    if isinstance(value, str):
+        if value == "krylov":
+            return Krylov()
+        raise ValueError(f"sparsity: {value!r} is not known; write 'detect', 'krylov', bandwidths (lower, upper) or a pattern.")
     if all(callable(getattr(value, part, None)) for part in ("differentiate", "factor", "solve")):
         return value
-    raise TypeError(
-        f"sparsity: give (lower, upper) bandwidths, a pattern (n, n) of bools, 'detect' or 'krylov', got {value!r}."
-    )
+    return structure_of(value, x0[0].numel())
+
+
+@torch.no_grad()
+def detected(value: Any, f: BoundField, t0: Tensor, x0: Tensor) -> Structure:
+    """The structure in force: for "detect" the one that forward mode shows at a few points near the start."""
+    if isinstance(value, str) and value == "detect":
+        return structure_of(detect(f, t0.detach(), x0.detach()))
+    return f.structure
 
 
 @torch.no_grad()
@@ -69,8 +81,8 @@ def check_consistent(f: BoundField, t0: Tensor, x0: Tensor, slope: Tensor, tol: 
     if bool(flat.any()):
         i = int(flat.nonzero()[0, 0])
         raise ValueError(
-            f"mass: the algebraic equations of trajectory {i} do not determine the algebraic components at t0 (their Jacobian is "
-            "singular), so the index is above 1; differentiate the constraints until it is 1."
+            f"mass: the algebraic equations of trajectory {i} do not determine the algebraic components at t0 (their Jacobian "
+            "is singular), so the index is above 1; differentiate the constraints until it is 1."
         )
     shift = -torch.linalg.solve(own, g[:, :, None])[:, :, 0] @ v0.T
     better = x0.detach() + shift.reshape(x0.shape).to(x0.dtype)

@@ -15,6 +15,8 @@ from odebridge.core.shapes import real_dtype, repeat, take
 from odebridge.core.tolerance import Tolerance
 from odebridge.linalg.structure import Dense, Structure
 
+DENSE = Dense()
+
 
 @dataclass
 class Tally:
@@ -45,7 +47,7 @@ class BoundField:
     args: Any = None
     user_jacobian: Callable[..., Tensor] | None = None
     mass: Tensor | None = None
-    structure: Structure = Dense()
+    structure: Structure = DENSE
     tol: Tolerance | None = None
     tally: Tally | None = None
     window: tuple[Tensor, Tensor] | None = None  # the field is asked at times between these (b,) only: it jumps outside

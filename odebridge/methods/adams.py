@@ -61,9 +61,14 @@ class _Adams:
     order: int = 4
     law: str = "fixed"
 
-    name: ClassVar[str]
+    label: ClassVar[str]
     implicit: ClassVar[bool]
     traceable: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """Name in the catalogue."""
+        return self.label
 
     def __post_init__(self) -> None:
         if isinstance(self.order, bool) or not isinstance(self.order, int) or not 2 <= self.order <= HIGHEST:
@@ -155,7 +160,7 @@ class AdamsBashforth(_Adams):
     Use: `ob.integrate(f, x0, ob.Grid(ts), method="explicit_adams")`.
     """
 
-    name: ClassVar[str] = "explicit_adams"
+    label: ClassVar[str] = "explicit_adams"
     implicit: ClassVar[bool] = False
 
     def _multistep(
@@ -181,7 +186,7 @@ class AdamsMoulton(_Adams):
     so it is not for stiff problems. Use: `ob.integrate(f, x0, ob.Grid(ts), method="implicit_adams")`.
     """
 
-    name: ClassVar[str] = "implicit_adams"
+    label: ClassVar[str] = "implicit_adams"
     implicit: ClassVar[bool] = True
 
     def replay(

@@ -65,8 +65,8 @@ class Bdf:
     """M (alpha_k d + sum_(m=1)^k gamma_m D_m) = h f(t + h, x1),  x1 = sum_(m=0)^k D_m + d,  gamma_m = 1 + ... + 1/m.
 
     D_m are backward differences, on a grid of spacing h, of the polynomial through the last k + 1 points, whatever their
-    spacing was: fixed leading coefficients alpha_k = (1 - kappa_k) gamma_k, so that factors are kept while h is. With kappa_k of
-    Shampine & Reichelt (SIAM J. Sci. Comput. 18, 1997) these are the NDF. The error is (kappa_k gamma_k + 1/(k+1)) h^(k+1)
+    spacing was: fixed leading coefficients alpha_k = (1 - kappa_k) gamma_k, so that factors are kept while h is. With kappa_k
+    of Shampine & Reichelt (SIAM J. Sci. Comput. 18, 1997) these are the NDF. The error is (kappa_k gamma_k + 1/(k+1)) h^(k+1)
     x^(k+1), the derivative by a divided difference; after k + 1 steps of one order those of order k - 1 and k + 1 are
     compared with it. Order, history and Newton's iteration belong to each trajectory. Shapes: x (b, *s); h (b,).
     Caveat: orders 3 to 5 are not A-stable; for eigenvalues near the imaginary axis take 'rodas5p', 'kvaerno5' or max_order=2.
@@ -120,7 +120,7 @@ class Bdf:
     def step(self, field: System, t: Any, x: Tensor, dt: Any, h: Any, slope: Tensor, memory: Past) -> Step:
         """One step from (t, x)."""
         size, clock = one_size(self.name, h, x), one_clock(t, x).double()
-        dt = size if isinstance(dt, float) else dt
+        dt = torch.full_like(size, dt) if isinstance(dt, float) else dt
         k = torch.minimum(memory.order, memory.points.clamp_min(1))
         nodes, points = self._known(clock, x, dt, memory, over_mass(field.mass, slope))
         predicted, psi = self._predicted(nodes, points, k)
@@ -232,7 +232,7 @@ class Bdf:
         """The step with its point as it was found, differentiated by the implicit function theorem; history with its graph."""
         d, k = found
         form, size, clock = field.structure, one_size(self.name, h, x), one_clock(t, x).double()
-        dt = size if isinstance(dt, float) else dt
+        dt = torch.full_like(size, dt) if isinstance(dt, float) else dt
         nodes, points = self._known(clock, x, dt, memory, over_mass(field.mass, slope))
         predicted, psi = self._predicted(nodes, points, k)
         alpha = torch.tensor(LEADING, dtype=x.dtype, device=x.device)[k]

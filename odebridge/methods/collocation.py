@@ -109,7 +109,7 @@ class Collocation:
     def step(self, field: System, t: Any, x: Tensor, dt: Any, h: Any, slope: Tensor, memory: Past) -> Step:
         """One step from (t, x) with slope = f(t, x)."""
         size, clock = one_size(self.name, h, x), one_clock(t, x)
-        dt = size if isinstance(dt, float) else dt
+        dt = torch.full_like(size, dt) if isinstance(dt, float) else dt
         guess = self._extrapolated(memory, size)
         tried = with_second_chance(self._pass, field, (clock, x, dt, size, guess), memory.held, x)
         x1 = self._end(x, tried.z)
@@ -173,10 +173,16 @@ class Collocation:
         ok = ~singular(held.factors) & solved.converged
         modes, zero = len(tab.eigenvalues), torch.zeros_like(solved.iterations)
         cost = Counts(
-            f_evals=s * solved.iterations, jacobians=made.to(torch.int64), factorisations=len(held.factors) * factored.to(torch.int64),
-            solves=modes * solved.iterations, newton_iterations=solved.iterations, accepted=zero, rejected=zero,
+            f_evals=s * solved.iterations, jacobians=made.to(torch.int64),
+            factorisations=len(held.factors) * factored.to(torch.int64), solves=modes * solved.iterations,
+            newton_iterations=solved.iterations, accepted=zero, rejected=zero,
         )  # fmt: skip
         return Pass(solved.z, held, ok, solved.rate, solved.theta, cost)
+
+    def _residual(self, field: System, slopes: Any, increments: Any, per: Tensor) -> list[Tensor]:
+        """F_i - (A^-1 z)_i M / h."""
+        moved = [times_mass(field.mass, _sum(row, increments)) * per for row in self.inverse]
+        return [f - m for f, m in zip(slopes, moved, strict=True)]
 
     def _extrapolated(self, memory: Past, size: Tensor) -> Tensor:
         """The last collocation polynomial, carried on to the stages of this step; zero where there was no step."""
@@ -232,7 +238,7 @@ class Collocation:
             )
         s, (b, *_), n = self.tableau.stages, x.shape, x[0].numel()
         size, clock = one_size(self.name, h, x), one_clock(t, x)
-        dt = size if isinstance(dt, float) else dt
+        dt = torch.full_like(size, dt) if isinstance(dt, float) else dt
         fixed = found.detach()
         moments, everyone = torch.cat([clock + c * dt for c in self.tableau.c]), field.repeated(s)
         states = torch.cat([x + fixed[:, i] for i in range(s)])

@@ -114,7 +114,7 @@ class Dirk:
     def step(self, field: System, t: Any, x: Tensor, dt: Any, h: Any, slope: Tensor, memory: Held | None) -> Step:
         """One step from (t, x) with slope = f(t, x)."""
         size, clock = one_size(self.name, h, x), one_clock(t, x)
-        dt = size if isinstance(dt, float) else dt
+        dt = torch.full_like(size, dt) if isinstance(dt, float) else dt
         tried = with_second_chance(self._pass, field, (clock, x, dt, size, slope), memory, x)
         kept, retry = left(tried.held, tried.rate, tried.theta)
         trouble = torch.where(tried.ok, int(Result.OK), int(Result.NEWTON_FAILED))
@@ -216,7 +216,7 @@ class Dirk:
         """
         tab, form = self.tableau, field.structure
         size, clock = one_size(self.name, h, x), one_clock(t, x)
-        dt = size if isinstance(dt, float) else dt
+        dt = torch.full_like(size, dt) if isinstance(dt, float) else dt
         stiff, nonstiff = self._halves(field)
         h, per = per_sample(size, x), per_sample(1.0 / (tab.gamma * size), x)
         slopes = [slope if nonstiff is None else stiff(clock, x)]

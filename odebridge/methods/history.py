@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
@@ -41,7 +42,7 @@ def backward_differences(nodes: Float[Tensor, " b k"], degree: Int[Tensor, " b"]
     rows = [values[:, 0]]
     table = list(values.unbind(1))
     for _ in range(top):
-        table = [a - b for a, b in zip(table[:-1], table[1:], strict=True)]
+        table = [a - b for a, b in pairwise(table)]
         rows.append(table[0])
     out = torch.stack(rows, 1)
     return torch.where((j[None] <= degree[:, None])[:, :, None], out, 0.0)

@@ -101,7 +101,7 @@ def left(held: Held, rate: Tensor, theta: Tensor) -> tuple[Held, Held]:
 
 def singular(factors: Any) -> Bool[Tensor, " b"]:
     """Whether one of the matrices of a trajectory was singular."""
-    parts = factors if isinstance(factors, tuple) and not hasattr(factors, "_fields") else (factors,)
+    parts: Any = (factors,) if hasattr(factors, "_fields") else factors
     out = parts[0].singular
     for part in parts[1:]:
         out = out | part.singular

@@ -44,12 +44,29 @@ class _Stabilised:
     most: int = 300
     law: str = "predictive"
 
-    name: ClassVar[str]
+    label: ClassVar[str]
     constant: ClassVar[float]  # of the local error h^3 x''' for many stages
-    order: ClassVar[int] = 2
-    error_order: ClassVar[int] = 2
-    dense_order: ClassVar[int] = 2
     traceable: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """Name in the catalogue."""
+        return self.label
+
+    @property
+    def order(self) -> int:
+        """Order of the method."""
+        return 2
+
+    @property
+    def error_order(self) -> int | None:
+        """Order of the error estimate."""
+        return 2
+
+    @property
+    def dense_order(self) -> int:
+        """Order of the interpolant, that of the method."""
+        return 2
 
     def __post_init__(self) -> None:
         if isinstance(self.most, bool) or not isinstance(self.most, int) or not 3 <= self.most <= 2000:
@@ -209,7 +226,7 @@ class RKC2(_Stabilised):
     Use: `ob.integrate(heat, x0, (0.0, 1.0), method="rkc2")`.
     """
 
-    name: ClassVar[str] = "rkc2"
+    label: ClassVar[str] = "rkc2"
     constant: ClassVar[float] = 1.0 / 15.0
 
     def stages(self, reach: Float[Tensor, " b"]) -> Int[Tensor, " b"]:
@@ -255,7 +272,7 @@ class RKL2(_Stabilised):
     Source: Meyer, Balsara & Aslam, J. Comput. Phys. 257, 2014. Use: `ob.integrate(heat, x0, (0.0, 1.0), method="rkl2")`.
     """
 
-    name: ClassVar[str] = "rkl2"
+    label: ClassVar[str] = "rkl2"
     constant: ClassVar[float] = 1.0 / 18.0
 
     def stages(self, reach: Float[Tensor, " b"]) -> Int[Tensor, " b"]:

@@ -22,11 +22,11 @@ def vector(values: Sequence[float]) -> Tensor:
 def computed(name: str, nominal: bool = True) -> dict[str, Any]:
     """Reference, digits and source of a problem whose end state `benchmarks/references.py` has computed.
 
-    Empty where the settings are not the nominal ones, or where nothing has been computed.
+    The source alone, saying so, where the settings are not the nominal ones or nothing has been computed.
     """
     found = STATES.get(name, GRIDS.get(name)) if nominal else None
     if found is None:
-        return {}
+        return {"source": "no reference for these settings"}
     return {
         "reference": vector(found.end),
         "digits": found.digits,
@@ -51,5 +51,4 @@ def from_terms(
     Example: `from_terms("decay", decay, decay_rows, (1.0,), 1.0, (-1.0,), source="exact")`
     """
     known = computed(name, nominal) | more
-    known.setdefault("source", "no reference for these settings")
     return Problem(Field(terms), vector(x0), (0.0, t1), vector(args), Jacobian(rows), name=name, **known)

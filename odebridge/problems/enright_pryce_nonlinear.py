@@ -108,8 +108,8 @@ def _e1_rows(t: Any, y: Sequence[Any], p: Sequence[Any]) -> Sequence[Sequence[An
 def stiff_e1() -> Problem:
     """Class E, problem 1: an equation of fourth order near (d/dt + g)^4 y = 1, with non-linear terms; args = (g) = (100).
 
-    y'''' = (y^2 - sin y - g^4) y + (y' y'' / (y^2 + 1) - 4 g^3) y' + (1 - 6 g^2) y'' + (10 exp(-y'''^2) - 4 g) y''' + 1, from 0 on
-    [0, 1]. Enright, Hull & Lindberg (1975), problem E1.
+    y'''' = (y^2 - sin y - g^4) y + (y' y'' / (y^2 + 1) - 4 g^3) y' + (1 - 6 g^2) y'' + (10 exp(-y'''^2) - 4 g) y''' + 1,
+    from 0 on [0, 1]. Enright, Hull & Lindberg (1975), problem E1.
     Caveat: four eigenvalues meet near -100, so they are ill-conditioned; the state stays as small as g^-4 = 1e-8, far below
     the default atol, and the derivatives end as rounding noise.
     """

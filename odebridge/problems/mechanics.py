@@ -110,10 +110,10 @@ def _henon_heiles_rows(t: Any, y: Sequence[Any], p: Sequence[Any]) -> Sequence[S
 
 
 def henon_heiles() -> Problem:
-    """A star in a galaxy with an axis, H = (pa^2 + pb^2 + a^2 + b^2)/2 + lam (a^2 b - b^3/3); state (a, b, pa, pb), args = (lam).
+    """A star in a galaxy with an axis, H = (pa^2 + pb^2 + a^2 + b^2)/2 + lam (a^2 b - b^3/3); state (a, b, pa, pb).
 
-    a' = pa,   b' = pb,   pa' = -a - 2 lam a b,   pb' = -b - lam (a^2 - b^2), from (0, 0.1, 0.5, 0) over [0, 20], lam = 1.
-    Henon & Heiles, Astron. J. 69 (1964) 73. H = 0.12967 is conserved; above 1/6 trajectories escape to infinity.
+    a' = pa,   b' = pb,   pa' = -a - 2 lam a b,   pb' = -b - lam (a^2 - b^2), from (0, 0.1, 0.5, 0) over [0, 20];
+    args = (lam) = (1). Henon & Heiles, Astron. J. 69 (1964) 73. H = 0.12967 is conserved; above 1/6 trajectories escape.
     Caveat: at this energy most orbits are chaotic, so the span is short.
     """
     return from_terms(

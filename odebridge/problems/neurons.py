@@ -87,8 +87,9 @@ def hodgkin_huxley() -> Problem:
     """The squid's axon under a constant current: voltage v in mV and gates n, m, h, time in ms.
 
     v' = I - gNa m^3 h (v - ENa) - gK n^4 (v - EK) - gL (v - EL),   g' = alpha_g(v) (1 - g) - beta_g(v) g for g = n, m, h,
-    alpha_n = 0.01 (v + 55) / (1 - exp(-(v + 55)/10)), alpha_m = 0.1 (v + 40) / (1 - exp(-(v + 40)/10)), alpha_h = 0.07 exp(-(v + 65)/20),
-    beta_n = exp(-(v + 65)/80) / 8, beta_m = 4 exp(-(v + 65)/18), beta_h = 1 / (1 + exp(-(v + 35)/10));
+    alpha_n = 0.01 (v + 55) / (1 - exp(-(v + 55)/10)), alpha_m = 0.1 (v + 40) / (1 - exp(-(v + 40)/10)),
+    alpha_h = 0.07 exp(-(v + 65)/20), beta_n = exp(-(v + 65)/80) / 8, beta_m = 4 exp(-(v + 65)/18),
+    beta_h = 1 / (1 + exp(-(v + 35)/10));
     args = (I, gNa, gK, gL, ENa, EK, EL) = (10, 120, 36, 0.3, 50, -77, -54.387). Hodgkin & Huxley, J. Physiol. 117 (1952) 500,
     with the rest at -65 mV. Three spikes in [0, 40].
     Caveat: alpha_n and alpha_m are 0/0 at -55 and -40 mV, both on the path of every spike; written here so that they and their

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from odebridge.problems.base import Problem
-from odebridge.problems.build import from_terms
+from odebridge.problems.build import computed, from_terms
 from odebridge.problems.componentwise import Field, Jacobian, cos
 from odebridge.problems.spread import Spread
 
@@ -105,10 +105,8 @@ def lotka_volterra() -> Problem:
         torch.tensor([1.5, 1.0, 3.0, 1.0], dtype=torch.float64),
         Jacobian(_lotka_volterra_rows),
         name="lotka_volterra",
-        reference=torch.tensor([1.0263447675750892, 0.9096910781360417], dtype=torch.float64),
-        source="computed: Taylor series in 30-digit arithmetic, benchmarks/references.py",
-        digits=15.0,
         spread=Spread(x0_log=0.3, args_log=0.2),
+        **computed("lotka_volterra"),
     )
 
 
@@ -137,10 +135,8 @@ def lorenz() -> Problem:
         torch.tensor([10.0, 28.0, 8 / 3], dtype=torch.float64),
         Jacobian(_lorenz_rows),
         name="lorenz",
-        reference=torch.tensor([-6.974570472684821, -7.021060890822533, 25.1196164921276], dtype=torch.float64),
-        source="computed: Taylor series in 30-digit arithmetic, benchmarks/references.py",
-        digits=15.0,
         spread=Spread(x0_add=5.0, args_log=0.05),
+        **computed("lorenz"),
     )
 
 

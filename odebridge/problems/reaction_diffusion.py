@@ -88,7 +88,7 @@ def brusselator_1d(cells: int = 40) -> Problem:
     u_i' = A + u_i^2 v_i - (B + 1) u_i + alpha (u_(i-1) - 2 u_i + u_(i+1)) / dx^2,
     v_i' = B u_i - u_i^2 v_i + alpha (v_(i-1) - 2 v_i + v_(i+1)) / dx^2,   dx = 1/(cells + 1), from u = 1 + sin(2 pi x), v = 3
     on [0, 10]; args = (A, B, alpha) = (1, 3, 0.02). The components are u1, v1, u2, v2, ..., so the band is (2, 2).
-    Lefever & Nicolis, J. theor. Biol. 30 (1971) 267; Hairer & Wanner II, section IV.1, eq. (1.6'). Reference for 40 cells.
+    Lefever & Nicolis, J. theor. Biol. 30 (1971) 267; Hairer & Wanner II, section IV.1. Reference for 40 cells.
     Caveat: stiffness grows as cells^2, at 40 cells it is mild.
     """
     inside("brusselator_1d", "cells", cells, 2)
@@ -137,10 +137,10 @@ def _bump(s: Tensor) -> Tensor:
 def brusselator_2d(cells: int = 8) -> Problem:
     """Brusselator on a periodic unit square with a source that is switched on at t = 1.1; n = 2 cells^2, u first.
 
-    u' = B + u^2 v - (A + 1) u + alpha L u + f,   v' = A u - u^2 v + alpha L v,   L the five-point difference / dx^2, dx = 1/cells,
-    f = 5 for t > 1.1 in the disc (x - 0.3)^2 + (y - 0.6)^2 <= 0.01, from u = 22 (y (1 - y))^(3/2), v = 27 (x (1 - x))^(3/2)
-    on [0, 11.5]; args = (A, B, alpha) = (3.4, 1, 0.1). Hairer & Wanner II, section IV.10, eqs. (10.12) to (10.14), with the initial
-    values as SciMLBenchmarks has them. The reference belongs to 8 cells a side.
+    u' = B + u^2 v - (A + 1) u + alpha L u + f,   v' = A u - u^2 v + alpha L v,   L the five-point difference / dx^2,
+    dx = 1/cells, f = 5 for t > 1.1 in the disc (x - 0.3)^2 + (y - 0.6)^2 <= 0.01, from u = 22 (y (1 - y))^(3/2) and
+    v = 27 (x (1 - x))^(3/2) on [0, 11.5]; args = (A, B, alpha) = (3.4, 1, 0.1). Hairer & Wanner II, section IV.10 (problem
+    BRUSS-2D), with the initial values that the code of SciMLBenchmarks has. The reference belongs to 8 cells a side.
     Caveat: f jumps at t = 1.1. The disc of a coarse grid holds few points, so solutions for different cells are not one limit.
     """
     inside("brusselator_2d", "cells", cells, 3)
@@ -180,11 +180,12 @@ class GrayScott:
 
 
 def gray_scott(cells: int = 8) -> Problem:
-    """A feed u is eaten by v on a periodic square of mesh 2.5/256: u' = Du L u - u v^2 + F (1 - u), v' = Dv L v + u v^2 - (F + k) v.
+    """A feed u is eaten by v on a periodic square of mesh 2.5/256; n = 2 cells^2, u first.
 
-    args = (Du, Dv, F, k) = (2e-5, 1e-5, 0.04, 0.06), from u = 1 - w/2, v = w/4 with w = sin(pi x/l)^2 sin(pi y/l)^2, l the side,
-    on [0, 50]; n = 2 cells^2, u first. Gray & Scott (1984) Chem. Eng. Sci. 39, 1087; Pearson, Science 261 (1993) 189.
-    The reference belongs to 8 cells a side. Not stiff at this mesh.
+    u' = Du L u - u v^2 + F (1 - u),   v' = Dv L v + u v^2 - (F + k) v,   L the five-point difference / mesh^2, from
+    u = 1 - w/2, v = w/4 with w = sin(pi x/l)^2 sin(pi y/l)^2, l the side, on [0, 50];
+    args = (Du, Dv, F, k) = (2e-5, 1e-5, 0.04, 0.06). Gray & Scott, Chem. Eng. Sci. 39 (1984) 1087; Pearson, Science 261
+    (1993) 189. The reference belongs to 8 cells a side. Not stiff at this mesh.
     Caveat: `cells` widens the square and leaves the mesh; patterns need some 100 cells a side and t of thousands.
     """
     inside("gray_scott", "cells", cells, 3)

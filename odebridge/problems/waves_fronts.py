@@ -31,10 +31,11 @@ class Heat:
 
 
 def heat(cells: int = 40) -> Problem:
-    """Heat in a rod between two ends at zero, u_i' = kappa (u_(i-1) - 2 u_i + u_(i+1)) / dx^2, dx = 1/(cells + 1); args = (kappa) = (1).
+    """Heat in a rod between two ends at zero, u_t = kappa u_xx; args = (kappa) = (1).
 
-    From u = sin(pi x) + sin(3 pi x)/2 + sin(cells pi x)/10 on [0, 0.2], solved by the same three sines times exp(-lambda_k t),
-    lambda_k = 4 kappa sin(k pi dx / 2)^2 / dx^2: the reference is exact for the differences, with no error of space.
+    u_i' = kappa (u_(i-1) - 2 u_i + u_(i+1)) / dx^2, dx = 1/(cells + 1), from sin(pi x) + sin(3 pi x)/2 + sin(cells pi x)/10 on
+    [0, 0.2], solved by the same three sines times exp(-lambda_k t), lambda_k = 4 kappa sin(k pi dx / 2)^2 / dx^2: the
+    reference is exact for the differences, with no error of space.
     Hairer & Wanner II, section IV.1. Caveat: linear, and by the end only the first sine is left.
     """
     inside("heat", "cells", cells, 4)
@@ -74,8 +75,9 @@ class AllenCahn:
 def allen_cahn(cells: int = 63) -> Problem:
     """Phases that separate, u_t = epsilon u_xx + u - u^3 on [-1, 1] with u(-1) = -1 and u(1) = 1; args = (epsilon) = (0.01).
 
-    u_i' = epsilon (u_(i-1) - 2 u_i + u_(i+1)) / dx^2 + u_i - u_i^3, dx = 2/(cells + 1), from 0.53 x + 0.47 sin(-1.5 pi x) on [0, 70].
-    Allen & Cahn, Acta Metall. 27 (1979) 1085; data of Kassam & Trefethen, SIAM J. Sci. Comput. 26 (2005) 1214. Reference for 63 cells.
+    u_i' = epsilon (u_(i-1) - 2 u_i + u_(i+1)) / dx^2 + u_i - u_i^3, dx = 2/(cells + 1), from
+    0.53 x + 0.47 sin(-1.5 pi x) on [0, 70]. Allen & Cahn, Acta Metall. 27 (1979) 1085; data of Kassam & Trefethen,
+    SIAM J. Sci. Comput. 26 (2005) 1214. Reference for 63 cells.
     Caveat: an inner layer sleeps for some 40 units of time and then goes at once; the moment depends on the mesh.
     """
     inside("allen_cahn", "cells", cells, 3)
