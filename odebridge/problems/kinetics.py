@@ -41,8 +41,9 @@ def e5(t1: float = 1e10) -> Problem:
     y3' = A y1 - B y1 y3 - MC y2 y3 + C y4, y4' = B y1 y3 - C y4;   args = (A, B, C, MC) = (7.89e-10, 1.1e7, 1.13e3, 1.13e9).
     Datta, reported in Enright, Hull & Lindberg, BIT 15 (1975) 10, as problem E5; IVP test set 2.4, E5. The reference is at
     t1 = 1e10; for any other t1 there is none. y2 - y3 - y4 = 0 is conserved.
-    Caveat: y3 is a small difference of large terms, so double precision loses the conserved quantity; the values that the
-    test set prints for its own end, t = 1e13, have y2 and y3 apart by a part in 700, where they agree to 25 digits.
+    Caveat: y2 and y3 are eaten by rates that cancel to rounding, so in double precision a solver gets three to four digits at
+    any tolerance. The values that the test set prints for its own end, t = 1e13, suffer from it: y2 and y3 are apart by a part
+    in 700, where they agree to 25 digits.
     """
     return from_terms(
         "e5",
