@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -127,9 +128,8 @@ class AtTimes(Controller):
     @cached_property
     def _nodes(self) -> Tensor:
         """The times, rising, with two infinite ones at either end."""
-        times = torch.tensor(sorted(float(t) for t in self.times), dtype=torch.float64).unique()
-        ends = torch.full((2,), torch.inf, dtype=torch.float64)
-        return torch.cat([-ends, times, ends])
+        times, end = sorted({float(t) for t in self.times}), math.inf
+        return torch.tensor([-end, -end, *times, end, end], dtype=torch.float64, device="cpu")
 
     def start(self, x: Tensor, tol: Tolerance | None) -> _Landing:
         """Nothing was cut yet."""
