@@ -56,6 +56,7 @@ def integrate(
     max_step: Any = None,
     max_steps: int = 10_000,
     time_limit: float | None = None,
+    compile: bool = False,
     throw: bool = True,
     callback: Callable[[Progress], None] | None = None,
 ) -> Solution:
@@ -91,6 +92,9 @@ def integrate(
         max_step: bound on every step, a float or (b,).
         max_steps: tries per trajectory, the rejected ones included.
         time_limit: seconds.
+        compile: make the tries by a compiled kernel, for explicit Runge-Kutta, Rosenbrock and DIRK methods on the CPU and small
+            systems. The first solve of its kind takes seconds, the next ones of the same field milliseconds. Elsewhere the
+            eager loop runs and a warning says why.
         throw: raise `SolveError` after all have finished if a trajectory failed; else look at `.result`.
         callback: called with a `Progress` after every round.
 
@@ -145,7 +149,7 @@ def integrate(
     crossing, levels = crossings(happenings, t0, x0, args, scheme, after is not None, course.sign)
     needs = [slope, x0, t0, t1, limited(after, x0), *levels, *([] if times is None else [times])]
     with_graph = torch.is_grad_enabled() and any(v.requires_grad for v in needs)
-    limits = Limits(max_steps, time_limit, callback)
+    limits = Limits(max_steps, time_limit, callback, compile)
     extras = Extras(crossing, jumping)
     sol = solve_span(f, course, tol, scheme, law, save, after, first_step, limits, slope, with_graph, extras)
     if throw and sol.failures:

@@ -189,10 +189,12 @@ def reach(
     after: After | None,
     max_steps: int,
     watch: Callable[[Lanes, Attempt], Lanes],
+    attempt: Callable[..., tuple[Lanes, Attempt]] = attempt,
 ) -> Lanes:
     """Eager driver: try until every lane is done, and gather the running ones whenever half of them have finished.
 
-    `watch` sees every round and may change results (a time limit). Returns all lanes in the user's order.
+    `watch` sees every round and may change results (a time limit). `attempt` makes the tries, eager or compiled. Returns all
+    lanes in the user's order.
     """
     finished: list[Lanes] = []
     while True:

@@ -15,6 +15,7 @@ from odebridge.core.result import RUNNING, Failure, Result, Solution
 from odebridge.core.shapes import every, merge, take
 from odebridge.core.tolerance import Tolerance
 from odebridge.integrate import check
+from odebridge.integrate.engine import engine
 from odebridge.integrate.events import Crossings
 from odebridge.integrate.gradient import StepTape, beyond, walk
 from odebridge.integrate.jumps import Jumps
@@ -39,6 +40,7 @@ class Limits:
     max_steps: int
     time_limit: float | None
     callback: Callable[[Progress], None] | None
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,16 +83,20 @@ class _Watch:
         if self.limits.time_limit is not None and time.monotonic() - self.began > self.limits.time_limit:
             late = torch.where(lanes.result == RUNNING, int(Result.TIME_LIMIT), lanes.result)
             lanes = lanes._replace(result=late)
-        failed = (lanes.result > int(Result.OK)) & (lanes.result != int(Result.EVENT))
-        if bool(failed.any()):
-            known = {f.trajectory for f in self.failures}
-            self.failures += [_failure(lanes, tried, int(i)) for i in failed.nonzero()[:, 0] if int(lanes.ids[i]) not in known]
+        self.note_failures(lanes, tried)
         if self.limits.callback is not None:
             on = lanes.result == RUNNING
             covered = (lanes.t - self.course.t0[lanes.ids]) / (lanes.t1 - self.course.t0[lanes.ids])
             slowest = float(covered[on].min()) if bool(on.any()) else 1.0
             self.limits.callback(Progress(self.round, int(on.sum()), slowest))
         return lanes
+
+    def note_failures(self, lanes: Lanes, tried: Attempt) -> None:
+        """Keep why and where lanes have failed, once for each."""
+        failed = (lanes.result > int(Result.OK)) & (lanes.result != int(Result.EVENT))
+        if bool(failed.any()):
+            known = {f.trajectory for f in self.failures}
+            self.failures += [_failure(lanes, tried, int(i)) for i in failed.nonzero()[:, 0] if int(lanes.ids[i]) not in known]
 
 
 def _over_jumps(lanes: Lanes, f: BoundField, method: Method, jumps: Jumps) -> Lanes:
@@ -192,7 +198,7 @@ def _found(
         Failure(int(i), Result.NOT_FINITE, float(t0[i]), 0.0, int((~torch.isfinite(slope[i])).reshape(-1).float().argmax()))
         for i in not_finite.nonzero()[:, 0]
     ]
-    lanes = reach(lanes, f, method, controller, after, limits.max_steps, watch)
+    lanes = _run(lanes, f, method, controller, after, limits, watch, save)
     saved = keeper.packed()
     failures = tuple(sorted(watch.failures, key=lambda fail: fail.trajectory))
     return Solution(
@@ -200,3 +206,29 @@ def _found(
         f.tally.rows if f.tally is not None else 0, saved.errors, saved.dense, end=lanes.t, h=lanes.h,
         events=() if extras.crossings is None else extras.crossings.packed(),
     )  # fmt: skip
+
+
+def _run(
+    lanes: Lanes,
+    f: BoundField,
+    method: Method,
+    law: StepController,
+    after: After | None,
+    limits: Limits,
+    watch: _Watch,
+    save: Save,
+) -> Lanes:
+    """The loop, eager or compiled. Where nobody looks at single steps the compiled one goes all the way."""
+    dense = isinstance(save, (At, Dense)) or watch.extras.crossings is not None
+    made = engine(lanes, f, method, law, after, limits.max_steps, dense) if limits.compile else None
+    if made is None:
+        return reach(lanes, f, method, law, after, limits.max_steps, watch)
+    plain = isinstance(save, Last) and watch.tape is None and watch.extras == Extras() and limits.callback is None
+    if not plain:
+        lanes = reach(lanes, f, method, law, after, limits.max_steps, watch, made.attempt)
+    else:
+        lanes, tried = made.reach(lanes, limits.time_limit, watch.began)
+        watch.note_failures(lanes, tried)
+    if f.tally is not None:  # what was computed: every try of every lane, and the columns of J
+        f.tally.rows += int(lanes.counts.f_evals.sum()) + lanes.x[0].numel() * int(lanes.counts.jacobians.sum())
+    return lanes

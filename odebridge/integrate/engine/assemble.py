@@ -1,0 +1,403 @@
+"""The kernel of one solver and one field: the try as one program, and around it the loop over blocks of trajectories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from odebridge.integrate.engine.capture import Captured
+from odebridge.integrate.engine.emit import BROADCAST, TYPES, Writer
+from odebridge.integrate.engine.lowering import Array, Lowering, kind_of
+from odebridge.integrate.engine.scalars import REAL, Program, Scalar, Unsupported, derivative
+from odebridge.integrate.engine.traced import TryGraph
+
+MOST = 40_000  # statements of one kernel: about a minute of the compiler
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One number of a trajectory that the kernel keeps: where it comes from, its kind, and where it stands (None: not kept)."""
+
+    kind: str
+    place: int | None
+    leaf: int
+    entry: int
+
+
+@dataclass
+class Uniforms:
+    """Tensors that the user's functions have captured: pointers at every call, or numbers where they are integers."""
+
+    tensors: list[tuple[str, int]] = field(default_factory=list)  # (function, number of the graph's input)
+    baked: list[tuple[str, int, Tensor]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A statement that calls a function of the kernel, as `emit.Writer` writes it."""
+
+    name: str
+    kind: str
+    count: int
+
+    def statement(self, a: list[str], out: str) -> str:
+        """The C++ of it; `out` names its results."""
+        t = TYPES[self.kind]
+        if self.name == "factor":
+            n = self.count
+            fill = " ".join(f"{out}.lu[{i // n}][{i % n}] = {v};" for i, v in enumerate(a))
+            return f"Factors<{t}, {n}> {out}; {fill} factor({out});"
+        if self.name == "solve":
+            return f"{t} {out}[{self.count}] = {{{', '.join(a[1:])}}}; solve({a[0]}, {out});"
+        if self.name == "newton":
+            return _newton(a, out, t, self.count)
+        if self.name == "after":
+            return f"{t} {out}[{self.count}]; {{ const {t} x[] = {{{', '.join(a)}}}; after(vd(0), x, s, U, C, {out}); }}"
+        return (
+            f"{t} {out}[{max(self.count, 1)}]; {{ const {t} x[] = {{{', '.join(a[1:])}}}; "
+            f"{self.name}({a[0]}, x, s, U, C, {out}); }}"
+        )
+
+
+def _newton(a: list[str], out: str, t: str, n: int) -> str:
+    """Arguments: moment, factors, rate, active, limit, then n each of x, known, per, damp, z and weights."""
+    parts = [a[5 + i * n : 5 + (i + 1) * n] for i in range(6)]
+    arrays = " ".join(
+        f"const {t} {q}[] = {{{', '.join(p)}}};" for q, p in zip(("x", "k", "p", "d", "z", "w"), parts, strict=True)
+    )
+    return f"Newton<{t}, {n}> {out}; {{ {arrays} newton({out}, {a[0]}, {a[1]}, {a[2]}, {a[3]}, {a[4]}, x, k, p, d, z, w, s, U, C); }}"
+
+
+@dataclass
+class Source:
+    """A kernel's text and all that is needed to feed it."""
+
+    text: str
+    slots: list[Slot]
+    stored: int  # slots that change come first; the others are read only
+    kept: int  # slots in all
+    outs: int  # numbers of the last try
+    table: list[float]
+    uniforms: Uniforms
+
+
+class Assembler:
+    """Puts a kernel together; Unsupported with a reason where it cannot."""
+
+    def __init__(
+        self, functions: dict[str, Captured], given: dict[str, tuple[Any, ...]], like: Tensor, args: list[Tensor]
+    ) -> None:
+        self.functions, self.given, self.like, self.args = functions, given, like, args
+        self.kind, self.n = kind_of(like.dtype), like[0].numel()
+        self.uniforms, self.table = Uniforms(), []
+        self.texts: list[str] = []
+        self.statements = 0
+        self.arg_place: dict[tuple[int, int], int] = {}
+        self.structure: Array = None  # df/dx and df/dt: numbers that are 0 by structure, others None
+
+    def _user(
+        self, name: str, wanted: Callable[[Program, Scalar, list[Scalar], list[Scalar]], list[Scalar]], function: str
+    ) -> None:
+        """One of the user's functions, or its derivative, as a C++ function."""
+        p, captured = Program(), self.functions[function]
+        t = p.make("input", (), "f64", "t")
+        x = [p.make("input", (), self.kind, f"x[{i}]") for i in range(self.n)]
+        shaped = np.empty((1, *self.like.shape[1:]), dtype=object)
+        shaped.reshape(-1)[:] = x
+        time = np.empty(1, dtype=object)
+        time[0] = p.cast(t, self.kind)
+        arguments: list[Array] = (
+            [shaped] if function == "after" else [time, shaped.reshape(1, -1) if function == "jacobian" else shaped]
+        )
+        for j, leaf in enumerate(self.args):
+            values = np.empty((1, *leaf.shape[1:]), dtype=object)
+            for i in range(values.size):
+                values.reshape(-1)[i] = p.make("input", (), kind_of(leaf.dtype), self._slot_name(j, i, kind_of(leaf.dtype)))
+            arguments.append(values)
+        inputs, examples = [], []
+        for number, place in enumerate(captured.given):
+            if isinstance(place, int):
+                inputs.append(arguments[place])
+                examples.append(self.given[function][place])
+            elif isinstance(place, Tensor):
+                inputs.append(self._captured(p, function, number, place))
+                examples.append(place)
+            else:
+                raise Unsupported("it reads a Python number that Dynamo could not fix")
+        lowering = Lowering(p, lambda v: self._constant(p, v))
+        outs = lowering(captured.graph.aten(examples), inputs)
+        flat = [p.cast(v, self.kind) for v in outs[0].reshape(-1)]
+        results = wanted(p, t, x, flat)
+        writer = Writer(lambda s: str(s.value), self.table)
+        spelled = writer.write(results)
+        self._count(len(writer.lines))
+        body = [*writer.lines, *(f"out[{i}] = {v};" for i, v in enumerate(spelled))]
+        how = "INL" if len(body) < 60 else "FAR"
+        self.texts.append(
+            f"{how} void {name}(V t, const T *x, const V *s, const void *const *U, const double *C, T *out) {{\n  "
+            + "\n  ".join(body)
+            + "\n}"
+        )
+
+    def _slot_name(self, leaf: int, entry: int, kind: str) -> str:
+        place = self.arg_place[leaf, entry]
+        return _read(f"s[{place}]", kind)
+
+    def _count(self, more: int) -> None:
+        self.statements += more
+        if self.statements > MOST:
+            raise Unsupported(f"it needs more than {MOST} statements")
+
+    def _captured(self, p: Program, function: str, number: int, tensor: Tensor) -> Array:
+        kind, out = kind_of(tensor.dtype), np.empty(tuple(tensor.shape), dtype=object)
+        if tensor.device.type != "cpu":
+            raise Unsupported("it has captured tensors on another device")
+        if kind not in REAL:
+            self.uniforms.baked.append((function, number, tensor.detach().clone()))
+            return self._constant(p, tensor)
+        k = len(self.uniforms.tensors)
+        self.uniforms.tensors.append((function, number))
+        c = "double" if kind == "f64" else "float"
+        for i in range(out.size):
+            out.reshape(-1)[i] = p.make("input", (), kind, f"{BROADCAST[kind]}((({c} const *)U[{k}])[{i}])")
+        return out
+
+    def _constant(self, p: Program, tensor: Tensor) -> Array:
+        kind, out = kind_of(tensor.dtype), np.empty(tuple(tensor.shape), dtype=object)
+        for i, v in enumerate(tensor.detach().reshape(-1).tolist()):
+            out.reshape(-1)[i] = p.const(v, kind)
+        return out
+
+    def _derivatives(self, p: Program, t: Scalar, x: list[Scalar], f: list[Scalar]) -> list[Scalar]:
+        """df/dx by rows and df/dt, those that are not 0 by structure."""
+        columns = [derivative(p, f, v) for v in x] if "jacobian" not in self.functions else []
+        rows = [[c[i] for c in columns] for i in range(self.n)]
+        return self._structured([*(v for row in rows for v in row), *derivative(p, f, t)])
+
+    def _structured(self, values: list[Scalar]) -> list[Scalar]:
+        mine = np.array([None if v.op != "const" or v.value != 0 else 0.0 for v in values], dtype=object)
+        self.structure = mine if self.structure is None else np.concatenate([self.structure, mine])
+        return [v for v, zero in zip(values, mine, strict=True) if zero is None]
+
+    def build(self, graph: TryGraph, leaves: list[Tensor]) -> Source:
+        """The text. leaves: the tensors of the lanes, in the order of `traced.carried`."""
+        sizes = [leaf[0].numel() for leaf in leaves]
+        place = 0
+        for j, leaf in enumerate(self.args):  # the kernel's first slots, so that the user's functions know them
+            for i in range(leaf[0].numel()):
+                self.arg_place[j, i] = place
+                place += 1
+        self._user("field", lambda p, t, x, f: f, "field")
+        if "after" in self.functions:
+            self._user("after", lambda p, t, x, f: f, "after")
+        used = {str(n.target).split(".")[1] for n in graph.graph.graph.nodes if str(n.target).startswith("odebridge.")}
+        if "differentiate" in used:
+            if "jacobian" in self.functions:
+                self._user("jacobian", lambda p, t, x, f: self._structured(f), "jacobian")
+            self._user("slopes", self._derivatives, "field")
+
+        p = Program()
+        limit, *inputs = [self._inputs(p, leaf, i) for i, leaf in enumerate([torch.zeros(1, dtype=torch.int64), *leaves])]
+        lowering = Lowering(p, lambda v: self._constant(p, v), self._holes(p))
+        outs = lowering(graph.graph, [limit, *inputs])
+        state, more = outs[: graph.lanes_out], outs[graph.lanes_out :]
+        if [a.size for a in state] != sizes:
+            raise Unsupported("its controller's memory changes its form")
+        return self._source(p, limit, inputs, state, more, leaves, place)
+
+    @staticmethod
+    def _inputs(p: Program, leaf: Tensor, number: int) -> Array:
+        out = np.empty((1, *leaf.shape[1:]), dtype=object)
+        for i in range(out.size):
+            out.reshape(-1)[i] = p.make("input", (), kind_of(leaf.dtype), (number, i))
+        return out
+
+    def _source(
+        self,
+        p: Program,
+        limit: Array,
+        inputs: list[Array],
+        state: list[Array],
+        more: list[Array],
+        leaves: list[Tensor],
+        place: int,
+    ) -> Source:
+        flat_in = [v for a in inputs for v in a.reshape(-1)]
+        flat_out = [p.cast(b, a.kind) for a, b in zip(flat_in, (v for a in state for v in a.reshape(-1)), strict=True)]
+        results = [p.cast(v, v.kind) for a in more for v in a.reshape(-1)]
+        live = _live(flat_in, flat_out, results)
+        changed = [i for i, (a, b) in enumerate(zip(flat_in, flat_out, strict=True)) if i in live and a is not b]
+        fixed = [i for i in live if i not in set(changed)]
+        # Order: args, what is read only, the limit of steps, what changes.
+        places = {i: place + k for k, i in enumerate(fixed)}
+        read_only = place + len(fixed) + 1
+        places |= {i: read_only + k for k, i in enumerate(changed)}
+        spelled = {id(flat_in[i]): _read(f"s[{at}]", flat_in[i].kind) for i, at in places.items()}
+        spelled[id(limit[0])] = _read(f"s[{read_only - 1}]", "i64")
+        writer = Writer(lambda s: spelled[id(s)])
+        new = writer.write([flat_out[i] for i in changed])
+        last = writer.write(results)
+        self._count(len(writer.lines))
+        numbered = [(leaf, entry) for leaf, a in enumerate(inputs) for entry in range(a.size)]
+        slots = [Slot(flat_in[i].kind, places.get(i), *numbered[i]) for i in range(len(flat_in))]
+        writes = [f"s[{places[i]}] = {_written(v, flat_in[i].kind)};" for i, v in zip(changed, new, strict=True)]
+        notes = [f"o[{i}] = {_written(v, s.kind)};" for i, (v, s) in enumerate(zip(last, results, strict=True))]
+        result = next(s.place for s in slots if s.leaf == RESULT)
+        kept = read_only + len(changed)
+        text = _loop(
+            self.kind,
+            self.n,
+            self.texts,
+            [*writer.lines, *notes, *writes],
+            kept,
+            read_only,
+            len(notes),
+            result,
+            "newton(" in "".join(writer.lines),
+        )
+        return Source(text, slots, read_only, kept, len(notes), self.table, self.uniforms)
+
+    def _holes(self, p: Program) -> dict[str, Callable[..., Any]]:
+        kind, n = self.kind, self.n
+
+        def items(call: Scalar, shape: Sequence[int], count: int) -> Array:
+            out = np.empty(count, dtype=object)
+            out[:] = [p.make("item", (call,), kind, f"[{i}]") for i in range(count)]
+            return out.reshape(tuple(shape))
+
+        def cast(a: Array, to: str = kind) -> list[Scalar]:
+            return [p.cast(v, to) for v in a.reshape(-1)]
+
+        def function(t: Array, x: Array) -> Array:
+            return items(p.make("call", (*cast(t, "f64"), *cast(x)), kind, Call("field", kind, n)), x.shape, n)
+
+        def after(x: Array) -> Array:
+            return items(p.make("call", tuple(cast(x)), kind, Call("after", kind, n)), x.shape, n)
+
+        def differentiate(t: Array, x: Array) -> tuple[Array, Array]:
+            given, found = (*cast(t, "f64"), *cast(x)), []
+            split = n * n if "jacobian" in self.functions else 0
+            for name, part in (("jacobian", self.structure[:split]), ("slopes", self.structure[split:])):
+                count = sum(v is None for v in part)
+                if not len(part):
+                    continue
+                call = iter(items(p.make("call", given, kind, Call(name, kind, count)), (count,), count)) if count else iter(())
+                found += [next(call) if v is None else p.const(0, kind) for v in part]
+            out = np.empty(n * n + n, dtype=object)
+            out[:] = found
+            return out[: n * n].reshape(1, n, n), out[n * n :].reshape(x.shape)
+
+        def factor(jac: Array, shift: Array) -> tuple[Array, Array]:
+            (s,), entries = cast(shift), []
+            for i in range(n):
+                for j in range(n):
+                    entries.append(p.apply("sub", s, jac[0, i, j]) if i == j else p.apply("neg", jac[0, i, j]))
+            call = p.make("call", tuple(entries), kind, Call("factor", kind, n))
+            singular = np.empty(1, dtype=object)
+            singular[0] = p.make("item", (call,), "b", ".singular")
+            handle = np.empty(1, dtype=object)
+            handle[0] = call
+            return handle, singular
+
+        def solve(factors: Array, rhs: Array) -> Array:
+            return items(p.make("call", (factors[0], *cast(rhs)), kind, Call("solve", kind, n)), rhs.shape, n)
+
+        def newton(
+            t: Any,
+            x: Any,
+            known: Any,
+            per: Any,
+            damp: Any,
+            factors: Any,
+            z: Any,
+            weights: Any,
+            rate: Any,
+            active: Any,
+            limit: int,
+        ) -> Any:
+            wide = [cast(np.broadcast_to(v, x.shape)) for v in (x, known, per, damp, z, weights)]
+            given = (
+                *cast(t, "f64"),
+                factors[0],
+                *cast(rate, "f64"),
+                *cast(active, "b"),
+                p.const(limit, "i64"),
+                *(v for w in wide for v in w),
+            )
+            call = p.make("call", given, kind, Call("newton", kind, n))
+            out = np.empty(n, dtype=object)
+            out[:] = [p.make("item", (call,), kind, f".z[{i}]") for i in range(n)]
+            rest = []
+            for name, k in (("converged", "b"), ("iterations", "i64"), ("rate", "f64"), ("theta", "f64")):
+                one = np.empty(1, dtype=object)
+                one[0] = p.make("item", (call,), k, f".{name}")
+                rest.append(one)
+            return (out.reshape(x.shape), *rest)
+
+        return {
+            "field": function,
+            "after": after,
+            "differentiate": differentiate,
+            "factor": factor,
+            "solve": solve,
+            "newton": newton,
+        }
+
+
+RESULT = 6  # of the tensors of the lanes, in the order of `traced.carried`: t x slope h tries unusable result ...
+
+
+def _read(place: str, kind: str) -> str:
+    return {"f64": place, "f32": f"to_f({place})"}.get(kind, f"((I){place})")
+
+
+def _written(value: str, kind: str) -> str:
+    return {"f64": value, "f32": f"to_d({value})"}.get(kind, f"(V)({value})")
+
+
+def _live(inputs: list[Scalar], outputs: list[Scalar], results: list[Scalar]) -> list[int]:
+    """Which inputs are needed, for what is read afterwards or for what other inputs become: all the lanes' own, few of a memory."""
+    number = {id(s): i for i, s in enumerate(inputs)}
+    needed: set[int] = set()
+    seen: set[int] = set()
+    own = [s for s in outputs if s.op != "input"]
+    stack = results + own
+    while stack:
+        s = stack.pop()
+        if id(s) in seen:
+            continue
+        seen.add(id(s))
+        if id(s) in number:
+            needed.add(number[id(s)])
+        stack += s.args
+    return sorted(needed)
+
+
+def _loop(
+    kind: str,
+    n: int,
+    functions: list[str],
+    statements: list[str],
+    kept: int,
+    read_only: int,
+    outs: int,
+    result: int | None,
+    newton: bool,
+) -> str:
+    head = files("odebridge.integrate.engine").joinpath("kernel.hpp").read_text(encoding="utf-8")
+    tail = files("odebridge.integrate.engine").joinpath("loop.hpp").read_text(encoding="utf-8")
+    extra = files("odebridge.integrate.engine").joinpath("newton.hpp").read_text(encoding="utf-8") if newton else ""
+    body = "\n  ".join(statements)
+    return "\n".join([
+        head, f"typedef {TYPES[kind]} T;",
+        f"enum {{ N = {n}, KEPT = {kept}, FIXED = {read_only}, OUTS = {outs}, RESULT = {result} }};",
+        *functions, extra,
+        f"INL void attempt(V *s, V *o, const void *const *U, const double *C) {{\n  {body}\n}}",
+        tail,
+    ])  # fmt: skip

@@ -1,0 +1,142 @@
+"""The loop around a kernel: lanes into columns of numbers, so many tries, and back."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from odebridge.core.protocols import Step
+from odebridge.core.result import RUNNING, Result
+from odebridge.core.shapes import leaves, tree_map
+from odebridge.integrate.engine.kernels import Bound
+from odebridge.integrate.loops import Attempt, Lanes
+
+WIDE, NARROW = 8, 1
+ROUNDS = 200_000  # tries of all trajectories between two looks at the clock: a few hundredths of a second
+
+
+class Engine:
+    """A bound kernel and the two ways to use it."""
+
+    def __init__(self, bound: Bound, max_steps: int) -> None:
+        self.bound, self.source, self.max_steps = bound, bound.kernel.source, max_steps
+        self.pointers = (ctypes.c_void_p * max(len(bound.uniforms), 1))(*(v.data_ptr() for v in bound.uniforms))
+
+    def packed(self, lanes: Lanes) -> Tensor:
+        """The lanes as numbers of 64 bits, one column a trajectory: (kept, b)."""
+        b, source = len(lanes.t), self.source
+        buffer = torch.empty(source.kept, b, dtype=torch.float64)
+        place = 0
+        for leaf in leaves(lanes.args):
+            rows = leaf.detach().reshape(b, -1).T
+            buffer[place : place + len(rows)] = _bits(rows)
+            place += len(rows)
+        buffer[source.stored - 1] = torch.tensor(self.max_steps).view(torch.float64)
+        for leaf, span in zip(leaves(_state(lanes)), self._spans(), strict=True):
+            if span is not None:
+                first, entries = span
+                rows = _bits(leaf.reshape(b, -1).T)
+                buffer[first : first + len(entries)] = rows if len(entries) == len(rows) else rows[entries]
+        return buffer
+
+    def _spans(self) -> list[tuple[int, list[int]] | None]:
+        """For each leaf its first row in the buffer and which of its entries are kept there, one after the other."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        for slot in self.source.slots:
+            found.setdefault(slot.leaf, [])
+            if slot.place is not None:
+                found[slot.leaf].append((slot.place, slot.entry))
+        return [(v[0][0], [e for _, e in v]) if v else None for _, v in sorted(found.items())]
+
+    def unpacked(self, buffer: Tensor, lanes: Lanes) -> Lanes:
+        """The lanes after the kernel; `lanes` as they were gives what it has not changed."""
+        spans = iter(self._spans())
+
+        def read(old: Tensor) -> Tensor:
+            span = next(spans)
+            if span is None or span[0] < self.source.stored:
+                return old
+            rows = _value(buffer[span[0] : span[0] + len(span[1])], old.dtype).T
+            if len(span[1]) == old[:1].numel():
+                return rows.reshape(old.shape).contiguous()
+            return old.reshape(len(old), -1).index_copy(1, torch.tensor(span[1]), rows).reshape(old.shape)
+
+        return Lanes(*tree_map(read, _state(lanes)))._replace(ids=lanes.ids, args=lanes.args)
+
+    def _run(self, buffer: Tensor, notes: Tensor, listed: Tensor, tries: int) -> None:
+        count, stride = len(listed), buffer.shape[1]
+        run = self.bound.kernel.run(WIDE if count > 2 else NARROW)
+        workers = min(torch.get_num_threads(), max(1, count // 256))
+
+        def part(some: Tensor) -> None:
+            run(
+                buffer.data_ptr(), notes.data_ptr(), some.data_ptr(), len(some), tries, stride, self.pointers,
+                self.bound.table.data_ptr(),
+            )  # fmt: skip
+
+        if workers == 1:
+            part(listed)
+        else:
+            with ThreadPoolExecutor(workers) as pool:  # ctypes lets go of the interpreter
+                list(pool.map(part, listed.tensor_split(workers)))
+
+    def attempt(self, lanes: Lanes, *_: Any) -> tuple[Lanes, Attempt]:
+        """One try in every lane: `integrate.loops.attempt` by the kernel."""
+        buffer, b = self.packed(lanes), len(lanes.t)
+        notes = torch.empty(self.source.outs, b, dtype=torch.float64)
+        self._run(buffer, notes, torch.arange(b), 1)
+        return self.unpacked(buffer, lanes), self._attempt(lanes, notes)
+
+    def _attempt(self, before: Lanes, notes: Tensor) -> Attempt:
+        graph, found, row = self.bound.kernel.graph, {}, 0
+        for name, shape, dtype in zip(graph.names, graph.shapes, graph.dtypes, strict=True):
+            size = int(torch.Size(shape).numel())
+            found[name] = _value(notes[row : row + size], dtype).T.reshape(-1, *shape).contiguous()
+            row += size
+        powers = tuple(v for name, v in found.items() if name.startswith("power"))
+        step = Step(found["x1"], found.get("estimate"), found=found.get("found"))
+        return Attempt(
+            before.ids, found["kept"], before.t, found["t1"], found["dt"], before.x, found["x1"], before.slope,
+            found["slope1"], step, found["error"], found["weights"], powers or None,
+        )  # fmt: skip
+
+    def reach(self, lanes: Lanes, time_limit: float | None, began: float) -> tuple[Lanes, Attempt]:
+        """Every lane to its end, with nothing to see on the way; and the last try of each."""
+        buffer, b = self.packed(lanes), len(lanes.t)
+        notes = torch.zeros(self.source.outs, b, dtype=torch.float64)
+        place = next(s.place for s in self.source.slots if s.leaf == 6)
+        codes = buffer[place].view(torch.int64)
+        while True:
+            listed = (codes == RUNNING).nonzero()[:, 0]
+            if len(listed) == 0:
+                break
+            if time_limit is not None and time.monotonic() - began > time_limit:
+                codes[listed] = int(Result.TIME_LIMIT)
+                break
+            tries = max(16, min(ROUNDS // len(listed), 10_000))
+            self._run(buffer, notes, listed, tries if time_limit is None else min(tries, 256))
+        return self.unpacked(buffer, lanes), self._attempt(lanes, notes)
+
+
+def _state(lanes: Lanes) -> tuple[Any, ...]:
+    return tuple(lanes._replace(ids=None, args=None))  # type: ignore[arg-type]
+
+
+def _bits(rows: Tensor) -> Tensor:
+    """Numbers of any kind as 64 bits that the kernel reads."""
+    if rows.dtype == torch.bool:
+        return (-rows.to(torch.int64)).contiguous().view(torch.float64)
+    if rows.dtype in (torch.int64, torch.int32):
+        return rows.to(torch.int64).contiguous().view(torch.float64)
+    return rows.double()
+
+
+def _value(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    if dtype == torch.bool:
+        return rows.view(torch.int64) != 0
+    return rows.view(torch.int64).to(dtype) if dtype in (torch.int64, torch.int32) else rows.to(dtype)

@@ -1,0 +1,110 @@
+"""Kernels by what they were made for: the same solver and the same field find theirs again, and only tensors are new."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from odebridge.core.protocols import Method, StepController
+from odebridge.core.shapes import leaves, take
+from odebridge.integrate.engine.assemble import Assembler, Source
+from odebridge.integrate.engine.build import built
+from odebridge.integrate.engine.capture import Captured, captured
+from odebridge.integrate.engine.traced import TryGraph, carried, trace_try
+from odebridge.integrate.limits import Nonnegative
+from odebridge.integrate.loops import Lanes
+from odebridge.integrate.system import BoundField
+
+
+@dataclass
+class Kernel:
+    """Source, the compiled function by width, and what the outputs are."""
+
+    source: Source
+    graph: TryGraph
+    runs: dict[int, Any]
+
+    def run(self, width: int) -> Any:
+        """The function for so many trajectories side by side."""
+        if width not in self.runs:
+            self.runs[width] = built(self.source.text, width)
+        return self.runs[width]
+
+
+@dataclass
+class Bound:
+    """A kernel with the tensors that the user's functions hold now."""
+
+    kernel: Kernel
+    uniforms: list[Tensor]
+    table: Tensor
+
+
+_tries: dict[Any, TryGraph] = {}
+_held: list[Any] = []  # what the keys name by identity must live as long as they do
+
+
+def name_of(value: Any) -> Any:
+    """Something hashable that is equal for settings that trace alike: values where they are plain, identity elsewhere."""
+    if isinstance(value, (int, float, str, bool, type(None))):
+        return type(value).__name__, value
+    if isinstance(value, (tuple, list)):
+        return type(value).__name__, *(name_of(v) for v in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return type(value), *(name_of(getattr(value, f.name)) for f in fields(value))
+    _held.append(value)
+    if isinstance(value, nn.Module):
+        plain = [(k, v) for m in value.modules() for k, v in vars(m).items() if isinstance(v, (int, float, str, bool))]
+        tensors = [id(v) for v in (*value.parameters(), *value.buffers())]
+        return id(value), tuple(plain), tuple(tensors)
+    return id(value), tuple((k, name_of(v)) for k, v in sorted(getattr(value, "__dict__", {}).items()))
+
+
+def bound_kernel(
+    lanes: Lanes, f: BoundField, method: Method, law: StepController, after: Any, max_steps: int, powers: bool
+) -> Bound:
+    """The kernel for these lanes; Unsupported with a reason where there is none."""
+    user_after = after.after if isinstance(after, Nonnegative) else after
+    one = torch.zeros(1, dtype=torch.int64, device=lanes.x.device)
+    x, t, args = lanes.x[:1].detach().clone(), lanes.t[:1].to(lanes.x.dtype), take(f.args, one)
+    more = () if f.args is None else (args,)
+    given: dict[str, tuple[Any, ...]] = {"field": (t, x, *more)}
+    functions: dict[str, Captured] = {"field": captured(f.field, given["field"])}
+    if f.user_jacobian is not None:
+        given["jacobian"] = (t, x.flatten(1), *more)
+        functions["jacobian"] = captured(f.user_jacobian, given["jacobian"])
+    if user_after is not None:
+        given["after"] = (x,)
+        functions["after"] = captured(user_after, given["after"])
+
+    state = leaves(carried(lanes))
+    marked = tuple(after.marked.reshape(-1).tolist()) if isinstance(after, Nonnegative) else None
+    form = tuple((v.shape[1:], v.dtype) for v in state)
+    key = (name_of(method), name_of(law), form, marked, user_after is not None, powers)
+    if key not in _tries:
+        stand_in = None if after is None else _after if marked is None else Nonnegative(after.marked, user_after and _after)
+        _tries[key] = trace_try(method, law, stand_in, lanes, max_steps, powers)
+    graph = _tries[key]
+
+    own = (key, tuple(id(functions[k].graph) for k in functions), tuple((v.shape[1:], v.dtype) for v in leaves(f.args)))
+    kernels = functions["field"].graph.kept
+    kernel = kernels.get(own)
+    if kernel is None or not _as_baked(kernel.source, functions):
+        arguments = {k: leaves(v) for k, v in given.items()}
+        source = Assembler(functions, arguments, lanes.x, leaves(f.args)).build(graph, state)
+        kernel = kernels[own] = Kernel(source, graph, {})
+        _held.append([c.graph for c in functions.values()])
+    tensors = [functions[k].given[i].detach().contiguous() for k, i in kernel.source.uniforms.tensors]
+    return Bound(kernel, tensors, torch.tensor(kernel.source.table or [0.0], dtype=torch.float64))
+
+
+def _after(x: Tensor) -> Tensor:
+    return torch.ops.odebridge.after(x)
+
+
+def _as_baked(source: Source, functions: dict[str, Captured]) -> bool:
+    """Are the integer tensors still those that were written into the program."""
+    return all(torch.equal(functions[k].given[i], kept) for k, i, kept in source.uniforms.baked)

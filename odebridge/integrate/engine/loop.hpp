@@ -1,0 +1,40 @@
+// W trajectories at a time; a place whose trajectory has ended, or had its tries, is given to the next one in the list.
+// S (KEPT, stride), O (OUTS, stride): one column a trajectory; codes below 0 are running.
+extern "C" void run(double *S, double *O, const int64_t *list, int64_t count, int64_t tries, int64_t stride, const void *const *U,
+                    const double *C) {
+  V s[KEPT], o[OUTS];
+  int64_t id[W], left[W], next = 0, busy = 0;
+  for (int k = 0; k < OUTS; k++) o[k] = V{};
+  for (int l = 0; l < W; l++) {
+    bool real = next < count;
+    id[l] = real ? list[next++] : -1;
+    left[l] = tries;
+    busy += real;
+    for (int k = 0; k < KEPT; k++) s[k][l] = S[k * stride + (real ? id[l] : list[0])];
+    if (!real) {
+      I code = (I)s[RESULT];
+      code[l] = 0;
+      s[RESULT] = (V)code;
+    }
+  }
+  while (busy) {
+    attempt(s, o, U, C);
+    I code = (I)s[RESULT];
+    for (int l = 0; l < W; l++) {
+      if (id[l] < 0 || (code[l] < 0 && --left[l] > 0)) continue;
+      for (int k = FIXED; k < KEPT; k++) S[k * stride + id[l]] = s[k][l];
+      for (int k = 0; k < OUTS; k++) O[k * stride + id[l]] = o[k][l];
+      if (next < count) {
+        id[l] = list[next++];
+        left[l] = tries;
+        for (int k = 0; k < KEPT; k++) s[k][l] = S[k * stride + id[l]];
+        code[l] = ((I)s[RESULT])[l];
+      } else {
+        id[l] = -1;
+        busy--;
+        code[l] = 0;
+        s[RESULT] = (V)code;
+      }
+    }
+  }
+}

@@ -1,0 +1,375 @@
+"""Aten graphs of one trajectory as straight-line programs: every tensor becomes an array of scalars."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from odebridge.integrate.engine.scalars import Program, Scalar, Unsupported
+
+KINDS = {torch.float64: "f64", torch.float32: "f32", torch.int64: "i64", torch.bool: "b", torch.int32: "i64"}
+LARGEST = 4096  # entries of a tensor of one trajectory
+Array = Any  # numpy array of Scalar
+Hole = Callable[..., Any]
+
+
+def kind_of(dtype: torch.dtype) -> str:
+    """The kind of scalars of a dtype."""
+    if dtype not in KINDS:
+        raise Unsupported(f"it has tensors of {dtype}")
+    return KINDS[dtype]
+
+
+class Lowering:
+    """Runs a graph on arrays of scalars. holes: what `odebridge::name` stands for; uniform: the scalars of a captured tensor."""
+
+    def __init__(self, program: Program, uniform: Callable[[Tensor], Array], holes: dict[str, Hole] | None = None) -> None:
+        self.program, self.uniform, self.holes = program, uniform, holes or {}
+
+    def __call__(self, graph: GraphModule, inputs: Sequence[Array]) -> list[Array]:
+        """The outputs of the graph for these inputs."""
+        values: dict[Any, Any] = {}
+        given = iter(inputs)
+        for node in graph.graph.nodes:
+            if node.op == "placeholder":
+                values[node] = next(given)
+            elif node.op == "get_attr":
+                values[node] = self.uniform(_attribute(graph, str(node.target)))
+            elif node.op == "output":
+                return [values[n] for n in node.args[0]]
+            else:
+                args = torch.fx.node.map_arg(node.args, lambda n: values[n])
+                kwargs = torch.fx.node.map_arg(node.kwargs, lambda n: values[n])
+                values[node] = self._run(node, args, kwargs)
+        raise Unsupported("its graph has no output")
+
+    def _run(self, node: Any, args: Any, kwargs: Any) -> Any:
+        if node.target is operator.getitem:
+            return args[0][args[1]]
+        name = str(node.target)
+        if name.startswith("odebridge."):
+            return self.holes[name.split(".")[1]](*args)
+        base = name.split(".")[1]
+        meta = node.meta.get("val")
+        if isinstance(meta, Tensor):
+            if meta.numel() > LARGEST:
+                raise Unsupported(f"it makes tensors of {meta.numel()} numbers for one trajectory")
+            if base in ELEMENTWISE:
+                return self._elementwise(base, meta.dtype, node, args, kwargs)
+        if base not in SHAPES:
+            raise Unsupported(f"the kernel generator does not know the operation {base}")
+        return SHAPES[base](self, meta, *args, **kwargs)
+
+    def _elementwise(self, base: str, dtype: torch.dtype, node: Any, args: Any, kwargs: Any) -> Array:
+        kind = kind_of(dtype)
+        if base in COMPARED:
+            seen = [n.meta["val"] if hasattr(n, "meta") else n for n in node.args[:2]]
+            kind = kind_of(torch.result_type(*seen) if len(seen) == 2 else seen[0].dtype)
+        arrays = [self.array(a) for a in args]
+        p, rule = self.program, ELEMENTWISE[base]
+
+        def one(*scalars: Scalar) -> Scalar:
+            return rule(p, kind, *scalars, **kwargs)
+
+        return _mapped(one, *arrays)
+
+    def array(self, value: Any) -> Any:
+        """A number as an array of one scalar; arrays and None as they are."""
+        if value is None or isinstance(value, np.ndarray):
+            return value
+        kind = "b" if isinstance(value, bool) else "i64" if isinstance(value, int) else "f64"
+        out = np.empty((), dtype=object)
+        out[()] = self.program.const(value, kind)
+        return out
+
+    def full(self, shape: Sequence[int], value: Any, dtype: torch.dtype) -> Array:
+        """An array of one written number."""
+        out = np.empty(tuple(shape), dtype=object)
+        out.fill(self.program.const(value, kind_of(dtype)))
+        return out
+
+
+def _attribute(graph: GraphModule, path: str) -> Any:
+    value: Any = graph
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _mapped(one: Callable[..., Scalar], *arrays: Array) -> Array:
+    some = [a for a in arrays if a is not None]
+    wide = iter(np.broadcast_arrays(*some))
+    wide_all = [None if a is None else next(wide) for a in arrays]
+    shape = next(w for w in wide_all if w is not None).shape
+    out = np.empty(shape, dtype=object)
+    for index in np.ndindex(shape):
+        out[index] = one(*(None if w is None else w[index] for w in wide_all))
+    return out
+
+
+def _op(name: str) -> Callable[..., Scalar]:
+    def rule(p: Program, kind: str, *args: Scalar) -> Scalar:
+        return p.apply(name, *(p.cast(a, kind) for a in args))
+
+    return rule
+
+
+def _sum(name: str) -> Callable[..., Scalar]:
+    def rule(p: Program, kind: str, a: Scalar, b: Scalar, alpha: Any = 1) -> Scalar:
+        return p.apply(name, p.cast(a, kind), p.apply("mul", p.const(alpha, kind), p.cast(b, kind)))
+
+    return rule
+
+
+def _pow(p: Program, kind: str, a: Scalar, b: Scalar) -> Scalar:
+    a, b = p.cast(a, kind), p.cast(b, kind)
+    if b.op == "const":
+        e = float(b.value)
+        if e == 0.5:
+            return p.apply("sqrt", a)
+        if e == int(e) and 0 < abs(e) <= 16:
+            out, square, n = None, a, int(abs(e))
+            while n:
+                if n & 1:
+                    out = square if out is None else p.apply("mul", out, square)
+                n >>= 1
+                square = p.apply("mul", square, square) if n else square
+            assert out is not None
+            return out if e > 0 else p.apply("div", p.const(1, kind), out)
+    return p.apply("pow", a, b)
+
+
+def _where(p: Program, kind: str, m: Scalar, a: Scalar, b: Scalar) -> Scalar:
+    return p.apply("where", p.cast(m, "b"), p.cast(a, kind), p.cast(b, kind))
+
+
+def _clamp(p: Program, kind: str, a: Scalar, low: Any = None, high: Any = None, **more: Any) -> Scalar:
+    low, high = more.get("min", low), more.get("max", high)
+    a = p.cast(a, kind)
+    for bound, op in ((low, "max"), (high, "min")):
+        if bound is not None:
+            a = p.apply(op, a, p.cast(bound if isinstance(bound, Scalar) else p.const(bound, kind), kind))
+    return a
+
+
+def _not(p: Program, kind: str, a: Scalar) -> Scalar:
+    return p.apply("not", p.cast(a, "b"))
+
+
+def _unary(f: Callable[[Program, Scalar], Scalar]) -> Callable[..., Scalar]:
+    return lambda p, kind, a, **_: f(p, p.cast(a, kind))
+
+
+def _one(p: Program, a: Scalar, v: float = 1.0) -> Scalar:
+    return p.const(v, a.kind)
+
+
+def _sigmoid(p: Program, a: Scalar) -> Scalar:
+    return p.apply("div", _one(p, a), p.apply("add", _one(p, a), p.apply("exp", p.apply("neg", a))))
+
+
+def _fmod(p: Program, kind: str, a: Scalar, b: Scalar) -> Scalar:
+    """Remainder with the sign of the divisor."""
+    a, b = p.cast(a, kind), p.cast(b, kind)
+    r = p.apply("fmod", a, b)
+    zero = p.const(0, kind)
+    other = p.apply("xor", p.apply("lt", r, zero), p.apply("lt", b, zero))
+    return p.apply("where", p.apply("and", other, p.apply("ne", r, zero)), p.apply("add", r, b), r)
+
+
+def _div(p: Program, kind: str, a: Scalar, b: Scalar, rounding_mode: str | None = None) -> Scalar:
+    if kind not in ("f64", "f32"):
+        raise Unsupported("it divides integers")
+    out = p.apply("div", p.cast(a, kind), p.cast(b, kind))
+    return out if rounding_mode is None else p.apply(rounding_mode, out)
+
+
+def _isinf(p: Program, kind: str, a: Scalar) -> Scalar:
+    return p.apply("eq", p.apply("abs", a), p.const(math.inf, a.kind))
+
+
+def _gelu(p: Program, a: Scalar) -> Scalar:
+    inner = p.apply("add", _one(p, a), p.apply("erf", p.apply("mul", a, _one(p, a, math.sqrt(0.5)))))
+    return p.apply("mul", p.apply("mul", a, _one(p, a, 0.5)), inner)
+
+
+COMPARED = {"eq", "ne", "lt", "le", "gt", "ge", "isnan"}
+ELEMENTWISE: dict[str, Callable[..., Scalar]] = {
+    **{n: _op(n) for n in ("mul", "neg", "abs", "sqrt", "exp", "log", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
+                           "tanh", "expm1", "log1p", "erf", "floor", "ceil", "round", "trunc", "sign", "atan2", "fmod",
+                           "eq", "ne", "lt", "le", "gt", "ge")},
+    "add": _sum("add"), "sub": _sum("sub"), "rsub": lambda p, kind, a, b, alpha=1: _sum("sub")(p, kind, b, a, alpha),
+    "div": _div, "pow": _pow, "where": _where, "clamp": _clamp, "remainder": _fmod, "maximum": _op("max"), "minimum": _op("min"),
+    "clamp_min": lambda p, k, a, b: _clamp(p, k, a, b), "clamp_max": lambda p, k, a, b: _clamp(p, k, a, None, b),
+    "relu": _unary(lambda p, a: p.apply("max", a, _one(p, a, 0.0))), "sigmoid": _unary(_sigmoid),
+    "silu": _unary(lambda p, a: p.apply("mul", a, _sigmoid(p, a))), "gelu": _unary(_gelu),
+    "reciprocal": _unary(lambda p, a: p.apply("div", _one(p, a), a)),
+    "rsqrt": _unary(lambda p, a: p.apply("div", _one(p, a), p.apply("sqrt", a))),
+    "log2": _unary(lambda p, a: p.apply("mul", p.apply("log", a), _one(p, a, 1.0 / math.log(2.0)))),
+    "log10": _unary(lambda p, a: p.apply("mul", p.apply("log", a), _one(p, a, 1.0 / math.log(10.0)))),
+    "exp2": _unary(lambda p, a: p.apply("exp", p.apply("mul", a, _one(p, a, math.log(2.0))))),
+    "square": _unary(lambda p, a: p.apply("mul", a, a)),
+    "logical_not": _not, "bitwise_not": _not,
+    **{f"{how}_{n}": _op(n) for n in ("and", "or", "xor") for how in ("bitwise", "logical")},
+    "isnan": lambda p, k, a: p.apply("ne", a, a), "isinf": _isinf,
+    "_to_copy": lambda p, k, a, **_: p.cast(a, k), "clone": lambda p, k, a, **_: p.cast(a, k),
+    "copy": lambda p, k, a, b, *_, **__: p.cast(b, k), "alias": lambda p, k, a: a, "detach": lambda p, k, a: a,
+    "lift_fresh_copy": lambda p, k, a: a, "convert_element_type": lambda p, k, a, dtype: p.cast(a, k),
+    "fill": lambda p, k, a, b: p.cast(b, k),
+}  # fmt: skip
+
+
+def _axes(a: Array, dims: Any) -> tuple[int, ...]:
+    if dims is None or (isinstance(dims, (tuple, list)) and not dims):
+        return tuple(range(a.ndim))
+    return tuple(d % a.ndim for d in ([dims] if isinstance(dims, int) else dims)) if a.ndim else ()
+
+
+def _reduced(op: str, scale: bool = False) -> Callable[..., Array]:
+    def run(low: Lowering, meta: Tensor, a: Array, dims: Any = None, keep: bool = False, **_: Any) -> Array:
+        axes, p, kind = _axes(a, dims), low.program, kind_of(meta.dtype)
+        rest = [i for i in range(a.ndim) if i not in axes]
+        rows = np.transpose(a, [*rest, *axes]).reshape([a.shape[i] for i in rest] + [-1])
+        out = np.empty(rows.shape[:-1], dtype=object)
+        for index in np.ndindex(out.shape):
+            terms = [p.cast(v, kind) for v in rows[index]]
+            if not terms:
+                raise Unsupported("it reduces empty tensors")
+            total = terms[0]
+            for term in terms[1:]:
+                total = p.apply(op, total, term)
+            out[index] = p.apply("div", total, p.const(len(terms), kind)) if scale else total
+        return out.reshape(tuple(meta.shape))
+
+    return run
+
+
+def _product(low: Lowering, meta: Tensor, a: Array, b: Array) -> Array:
+    p, kind, out = low.program, kind_of(meta.dtype), np.empty(tuple(meta.shape), dtype=object)
+    if meta.numel() * a.shape[-1] > 4 * LARGEST:
+        raise Unsupported(f"it multiplies matrices of {tuple(a.shape)} and {tuple(b.shape)}")
+    for index in np.ndindex(out.shape):
+        row = a[index[:-1]] if a.ndim > 1 else a
+        column = b[(*index[:-2], slice(None), index[-1])] if b.ndim > 1 else b
+        total = p.const(0, kind)
+        for x, y in zip(row, column, strict=True):
+            total = p.apply("add", total, p.apply("mul", x, y))
+        out[index] = total
+    return out
+
+
+def _addmm(low: Lowering, meta: Tensor, c: Array, a: Array, b: Array, *, beta: Any = 1, alpha: Any = 1) -> Array:
+    if beta != 1 or alpha != 1:
+        raise Unsupported("it calls addmm with factors")
+    product, p = _product(low, meta, a, b), low.program
+    return _mapped(lambda x, y: p.apply("add", x, y), product, np.broadcast_to(c, product.shape))
+
+
+def _mv(low: Lowering, meta: Tensor, a: Array, b: Array) -> Array:
+    p, kind = low.program, kind_of(meta.dtype)
+    out = np.empty(a.shape[0], dtype=object)
+    for i in range(a.shape[0]):
+        total = p.const(0, kind)
+        for x, y in zip(a[i], b, strict=True):
+            total = p.apply("add", total, p.apply("mul", x, y))
+        out[i] = total
+    return out
+
+
+def _index(low: Lowering, meta: Tensor, a: Array, indices: Any) -> Array:
+    def number(s: Scalar) -> int:
+        if s.op != "const":
+            raise Unsupported("it indexes with numbers that depend on the state")
+        return int(s.value)
+
+    chosen = tuple(slice(None) if i is None else np.vectorize(number, otypes=[np.int64])(i) for i in indices)
+    return a[chosen].reshape(tuple(meta.shape))
+
+
+def _scatter(low: Lowering, meta: Tensor, a: Array, b: Array, place: Any) -> Array:
+    out = a.copy()
+    p, kind = low.program, kind_of(meta.dtype)
+    out[place] = _mapped(lambda v: p.cast(v, kind), b)
+    return out
+
+
+def _at(a: Array, dim: int, index: Any) -> tuple[Any, ...]:
+    return (slice(None),) * (dim % a.ndim) + (index,)
+
+
+def _cut(start: Any, end: Any, step: Any = 1) -> slice:
+    return slice(start, None if end is None or end > 2**60 else end, step)
+
+
+def _split(low: Lowering, meta: Any, a: Array, sizes: Any, dim: int = 0) -> list[Array]:
+    if isinstance(sizes, int):
+        sizes = [min(sizes, a.shape[dim] - i) for i in range(0, a.shape[dim], sizes)]
+    ends = np.cumsum(sizes)
+    return [a[_at(a, dim, slice(e - s, e))] for s, e in zip(sizes, ends, strict=True)]
+
+
+def _numbers(low: Lowering, meta: Tensor, values: np.ndarray) -> Array:
+    p, kind, out = low.program, kind_of(meta.dtype), np.empty(values.shape, dtype=object)
+    for index in np.ndindex(values.shape):
+        out[index] = p.const(values[index].item(), kind)
+    return out
+
+
+def _arange(low: Lowering, meta: Tensor, *args: Any, **_: Any) -> Array:
+    return _numbers(low, meta, np.arange(*args))
+
+
+def _reshape(low: Lowering, meta: Tensor, a: Array, *_: Any, **__: Any) -> Array:
+    return a.reshape(tuple(meta.shape))
+
+
+def _filled(value: Any) -> Callable[..., Array]:
+    return lambda low, meta, *_, **__: low.full(meta.shape, value, meta.dtype)
+
+
+def _full(low: Lowering, meta: Tensor, *args: Any, **_: Any) -> Array:
+    value = args[-1]
+    if isinstance(value, np.ndarray):
+        return np.broadcast_to(value.reshape(()), tuple(meta.shape))
+    return low.full(meta.shape, value, meta.dtype)
+
+
+SHAPES: dict[str, Callable[..., Any]] = {
+    **{n: _reshape for n in ("view", "reshape", "_unsafe_view", "view_copy", "unsqueeze", "unsqueeze_copy", "squeeze",
+                             "squeeze_copy", "_reshape_copy")},
+    **{n: _filled(0) for n in ("zeros", "zeros_like", "new_zeros", "empty", "empty_like", "new_empty", "empty_strided")},
+    **{n: _filled(1) for n in ("ones", "ones_like", "new_ones")},
+    **{n: _full for n in ("full", "full_like", "new_full", "scalar_tensor")},
+    **{n: lambda low, meta, a, *_, **__: np.broadcast_to(a, tuple(meta.shape)) for n in ("expand", "expand_copy")},
+    **{n: lambda low, meta, a, dims: np.transpose(a, dims) for n in ("permute", "permute_copy")},
+    **{n: lambda low, meta, a: a.T for n in ("t", "t_copy")},
+    **{n: lambda low, meta, a, i, j: np.swapaxes(a, i, j) for n in ("transpose", "transpose_copy")},
+    **{n: lambda low, meta, a, d, i: a[_at(a, d, i)] for n in ("select", "select_copy")},
+    **{n: lambda low, meta, a, d=0, s=None, e=None, k=1: a[_at(a, d, _cut(s, e, k))] for n in ("slice", "slice_copy")},
+    **{n: lambda low, meta, a, d=0: [a[_at(a, d, i)] for i in range(a.shape[d])] for n in ("unbind", "unbind_copy")},
+    **{n: _split for n in ("split", "split_copy", "split_with_sizes", "split_with_sizes_copy")},
+    "cat": lambda low, meta, arrays, d=0: np.concatenate([_cast(low, meta, a) for a in arrays], d),
+    "stack": lambda low, meta, arrays, d=0: np.stack([_cast(low, meta, a) for a in arrays], d),
+    "select_scatter": lambda low, meta, a, b, d, i: _scatter(low, meta, a, b, _at(a, d, i)),
+    "slice_scatter": lambda low, meta, a, b, d=0, s=None, e=None, k=1: _scatter(low, meta, a, b, _at(a, d, _cut(s, e, k))),
+    "flip": lambda low, meta, a, dims: np.flip(a, dims),
+    "roll": lambda low, meta, a, shifts, dims: np.roll(a, shifts, dims),
+    "repeat": lambda low, meta, a, times: np.tile(a, times),
+    "arange": _arange, "eye": lambda low, meta, n, m=None, **_: _numbers(low, meta, np.eye(n, m)),
+    "index": _index, "index_select": lambda low, meta, a, d, i: _index(low, meta, a, [None] * (d % a.ndim) + [i]),
+    "sum": _reduced("add"), "mean": _reduced("add", True), "prod": _reduced("mul"), "amax": _reduced("max"),
+    "amin": _reduced("min"), "any": _reduced("or"), "all": _reduced("and"),
+    "mm": _product, "bmm": _product, "addmm": _addmm, "mv": _mv,
+}  # fmt: skip
+
+
+def _cast(low: Lowering, meta: Tensor, a: Array) -> Array:
+    kind = kind_of(meta.dtype)
+    return a if a.size == 0 else _mapped(lambda v: low.program.cast(v, kind), a)
