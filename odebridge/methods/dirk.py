@@ -16,6 +16,7 @@ from odebridge.core.shapes import per_sample
 from odebridge.linalg.structure import times_mass
 from odebridge.methods.implicit import (
     Held,
+    Newton,
     hold,
     left,
     newton,
@@ -50,6 +51,29 @@ class Pass(NamedTuple):
     rate: Float[Tensor, " b"]
     theta: Float[Tensor, " b"]
     cost: Counts
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Newton's correction of one stage: damp W^-1 ((known - M z) / (gamma h) + f(moment, x + z))."""
+
+    field: System
+    factors: Any
+    moment: Float[Tensor, " b"]
+    x: Float[Tensor, "b *s"]
+    known: Float[Tensor, "b *s"]
+    per: Tensor  # 1 / (gamma h), (b, 1, ..., 1)
+    damp: Tensor
+
+    def __call__(self, z: Float[Tensor, "b *s"]) -> Float[Tensor, "b *s"]:
+        """The step from z."""
+        residual = (self.known - times_mass(self.field.mass, z)) * self.per + self.field(self.moment, self.x + z)
+        return self.damp * self.field.structure.solve(self.field, self.factors, residual)
+
+    def compiled(self, z: Tensor, weights: Tensor, rate: Tensor, active: Tensor, limit: int) -> Newton | None:
+        """The whole iteration, where the structure has one of its own (the compiled loop); else None."""
+        own = getattr(self.field.structure, "newton", None)
+        return None if own is None else Newton(*own(self, z, weights, rate, active, limit))
 
 
 @dataclass(frozen=True)
@@ -155,12 +179,12 @@ class Dirk:
             known = self._known(i, h, slopes, explicit, x)
             moment = t + tab.c[i] * dt
 
-            def correction(z: Tensor, known: Tensor = known, moment: Tensor = moment) -> Tensor:
-                residual = (known - times_mass(field.mass, z)) * per + stiff(moment, x + z)
-                return damp * form.solve(stiff, held.factors, residual)
-
+            correction = Correction(stiff, held.factors, moment, x, known, per, damp)
             guess = self._predicted(i, h, known, slopes, z, field.mass is not None)
-            solved = newton(correction, guess, weights, rate, ok, limit=rounds(field, self.iterations))
+            limit = rounds(field, self.iterations)
+            solved = correction.compiled(guess, weights, rate, ok, limit)
+            if solved is None:
+                solved = newton(correction, guess, weights, rate, ok, limit=limit)
             ok, rate, theta = ok & solved.converged, solved.rate, torch.maximum(theta, solved.theta)
             corrections = corrections + solved.iterations
             z.append(solved.z)

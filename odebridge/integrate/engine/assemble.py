@@ -396,7 +396,7 @@ def _loop(
     body = "\n  ".join(statements)
     return "\n".join([
         head, f"typedef {TYPES[kind]} T;",
-        f"enum {{ N = {n}, KEPT = {kept}, FIXED = {read_only}, OUTS = {outs}, RESULT = {result} }};",
+        f"constexpr int N = {n}, KEPT = {kept}, FIXED = {read_only}, OUTS = {outs}, RESULT = {result};",
         *functions, extra,
         f"INL void attempt(V *s, V *o, const void *const *U, const double *C) {{\n  {body}\n}}",
         tail,

@@ -37,7 +37,7 @@ def engine(
             why = str(reason)
         except Exception as error:  # whatever goes wrong inside a compiler, the eager loop has the answer
             why = f"it could not be compiled ({type(error).__name__}: {error})"
-    warnings.warn(f"compile=True: this solve runs in the eager loop, since {why}.", RuntimeWarning, stacklevel=2)
+    warnings.warn(f"compile=True: this solve runs in the eager loop, since {why}.", RuntimeWarning, stacklevel=7)
     return None
 
 
