@@ -223,6 +223,7 @@ def _run(
     made = engine(lanes, f, method, law, after, limits.max_steps, dense) if limits.compile else None
     if made is None:
         return reach(lanes, f, method, law, after, limits.max_steps, watch)
+    watch.began = time.monotonic()  # the seconds of compiling are not the solve's
     plain = isinstance(save, Last) and watch.tape is None and watch.extras == Extras() and limits.callback is None
     if not plain:
         lanes = reach(lanes, f, method, law, after, limits.max_steps, watch, made.attempt)

@@ -34,7 +34,7 @@ class Slot:
 class Uniforms:
     """Tensors that the user's functions have captured: pointers at every call, or numbers where they are integers."""
 
-    tensors: list[tuple[str, int]] = field(default_factory=list)  # (function, number of the graph's input)
+    tensors: list[tuple[str, int] | Tensor] = field(default_factory=list)  # (function, number of the graph's input), or a law's own
     baked: list[tuple[str, int, Tensor]] = field(default_factory=list)
 
 
@@ -155,14 +155,22 @@ class Assembler:
             raise Unsupported(f"it needs more than {MOST} statements")
 
     def _captured(self, p: Program, function: str, number: int, tensor: Tensor) -> Array:
-        kind, out = kind_of(tensor.dtype), np.empty(tuple(tensor.shape), dtype=object)
+        """A tensor that a user's function has captured; its values are read at every call."""
         if tensor.device.type != "cpu":
             raise Unsupported("it has captured tensors on another device")
-        if kind not in REAL:
+        if kind_of(tensor.dtype) not in REAL:
             self.uniforms.baked.append((function, number, tensor.detach().clone()))
             return self._constant(p, tensor)
+        return self._pointed(p, (function, number), tensor)
+
+    def _law_own(self, p: Program, tensor: Tensor) -> Array:
+        """A tensor of the method or law."""
+        return self._constant(p, tensor) if kind_of(tensor.dtype) not in REAL else self._pointed(p, tensor, tensor)
+
+    def _pointed(self, p: Program, source: Any, tensor: Tensor) -> Array:
+        kind, out = kind_of(tensor.dtype), np.empty(tuple(tensor.shape), dtype=object)
         k = len(self.uniforms.tensors)
-        self.uniforms.tensors.append((function, number))
+        self.uniforms.tensors.append(source)
         c = "double" if kind == "f64" else "float"
         for i in range(out.size):
             out.reshape(-1)[i] = p.make("input", (), kind, f"{BROADCAST[kind]}((({c} const *)U[{k}])[{i}])")
@@ -204,7 +212,7 @@ class Assembler:
 
         p = Program()
         limit, *inputs = [self._inputs(p, leaf, i) for i, leaf in enumerate([torch.zeros(1, dtype=torch.int64), *leaves])]
-        lowering = Lowering(p, lambda v: self._constant(p, v), self._holes(p))
+        lowering = Lowering(p, lambda v: self._law_own(p, v), self._holes(p))
         outs = lowering(graph.graph, [limit, *inputs])
         state, more = outs[: graph.lanes_out], outs[graph.lanes_out :]
         if [a.size for a in state] != sizes:
@@ -240,7 +248,7 @@ class Assembler:
         places |= {i: read_only + k for k, i in enumerate(changed)}
         spelled = {id(flat_in[i]): _read(f"s[{at}]", flat_in[i].kind) for i, at in places.items()}
         spelled[id(limit[0])] = _read(f"s[{read_only - 1}]", "i64")
-        writer = Writer(lambda s: spelled[id(s)])
+        writer = Writer(lambda s: spelled[id(s)] if id(s) in spelled else str(s.value))
         new = writer.write([flat_out[i] for i in changed])
         last = writer.write(results)
         self._count(len(writer.lines))

@@ -33,9 +33,9 @@ INL I to_i(F a) { return __builtin_convertvector(a, I); }
 // As torch.maximum and torch.minimum: nan wins.
 template <class T> INL T vmax(T a, T b) { return sel(mask(a > b) | mask(a != a), a, b); }
 template <class T> INL T vmin(T a, T b) { return sel(mask(a < b) | mask(a != a), a, b); }
-template <class T> INL T vabs(T a) { return sel(mask(a < 0), -a, sel(mask(a == 0), T{}, a)); }
+template <class T> INL T vabs(T a) { return sel(mask(a < T{}), -a, sel(mask(a == T{}), T{}, a)); }
 INL V vabs(V a) { return (V)((I)a & vi(0x7fffffffffffffffLL)); }
-template <class T> INL T vsign(T a) { return sel(mask(a > 0), T{} + 1, sel(mask(a < 0), T{} - 1, T{})); }
+template <class T> INL T vsign(T a) { return sel(mask(a > T{}), T{} + 1.0f, sel(mask(a < T{}), T{} - 1.0f, T{})); }
 #define EACH(name, function)                                  \
   template <class T> INL T name(T a) {                        \
     T out;                                                    \
@@ -105,7 +105,7 @@ template <class T, int N> struct Factors {
 template <class T, int N> FAR void factor(Factors<T, N> &f) {
   I bad = I{};
   for (int i = 0; i < N; i++)
-    for (int j = 0; j < N; j++) bad |= ~mask(f.lu[i][j] - f.lu[i][j] == 0);
+    for (int j = 0; j < N; j++) bad |= ~mask(f.lu[i][j] - f.lu[i][j] == T{});
   f.moved = false;
   for (int i = 0; i < N; i++) f.rows[i] = vi(i);
   for (int k = 0; k < N; k++) {
@@ -132,8 +132,8 @@ template <class T, int N> FAR void factor(Factors<T, N> &f) {
         f.rows[i] = sel(here, p, q);
       }
     }
-    bad |= mask(best == 0);
-    T inverse = 1 / sel(mask(best == 0), T{} + 1, f.lu[k][k]);
+    bad |= mask(best == T{});
+    T unit = T{} + 1.0f, inverse = unit / sel(mask(best == T{}), unit, f.lu[k][k]);
     f.lu[k][k] = inverse;  // its reciprocal, so that solving divides nowhere
     for (int i = k + 1; i < N; i++) {
       T l = f.lu[i][k] * inverse;
@@ -142,10 +142,10 @@ template <class T, int N> FAR void factor(Factors<T, N> &f) {
     }
   }
   for (int i = 0; i < N; i++)
-    for (int j = 0; j < N; j++) bad |= ~mask(f.lu[i][j] - f.lu[i][j] == 0);
+    for (int j = 0; j < N; j++) bad |= ~mask(f.lu[i][j] - f.lu[i][j] == T{});
   if (any(bad))
     for (int i = 0; i < N; i++)
-      for (int j = 0; j < N; j++) f.lu[i][j] = sel(bad, T{} + (i == j), f.lu[i][j]);
+      for (int j = 0; j < N; j++) f.lu[i][j] = sel(bad, T{} + (float)(i == j), f.lu[i][j]);
   f.singular = bad;
 }
 template <class T, int N> INL void solve(const Factors<T, N> &f, T *y) {

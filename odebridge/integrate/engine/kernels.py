@@ -97,8 +97,9 @@ def bound_kernel(
         source = Assembler(functions, arguments, lanes.x, leaves(f.args)).build(graph, state)
         kernel = kernels[own] = Kernel(source, graph, {})
         _held.append([c.graph for c in functions.values()])
-    tensors = [functions[k].given[i].detach().contiguous() for k, i in kernel.source.uniforms.tensors]
-    return Bound(kernel, tensors, torch.tensor(kernel.source.table or [0.0], dtype=torch.float64))
+    pointed = kernel.source.uniforms.tensors
+    tensors = [v if isinstance(v, Tensor) else functions[v[0]].given[v[1]] for v in pointed]
+    return Bound(kernel, [v.detach().contiguous() for v in tensors], torch.tensor(kernel.source.table or [0.0], dtype=torch.float64))
 
 
 def _after(x: Tensor) -> Tensor:

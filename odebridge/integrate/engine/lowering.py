@@ -284,6 +284,9 @@ def _mv(low: Lowering, meta: Tensor, a: Array, b: Array) -> Array:
 
 
 def _index(low: Lowering, meta: Tensor, a: Array, indices: Any) -> Array:
+    if len(indices) == 1 and a.ndim == 1 and any(s.op != "const" for s in indices[0].reshape(-1)):
+        return _mapped(lambda i: _picked(low.program, a, i), indices[0])
+
     def number(s: Scalar) -> int:
         if s.op != "const":
             raise Unsupported("it indexes with numbers that depend on the state")
@@ -291,6 +294,29 @@ def _index(low: Lowering, meta: Tensor, a: Array, indices: Any) -> Array:
 
     chosen = tuple(slice(None) if i is None else np.vectorize(number, otypes=[np.int64])(i) for i in indices)
     return a[chosen].reshape(tuple(meta.shape))
+
+
+def _picked(p: Program, table: Array, index: Scalar) -> Scalar:
+    """Entry `index` of a short table, by comparison with every place."""
+    out = table[0]
+    for j, v in enumerate(table[1:], 1):
+        out = p.apply("where", p.apply("eq", index, p.const(j, "i64")), v, out)
+    return out
+
+
+def _searchsorted(low: Lowering, meta: Tensor, nodes: Array, values: Array, *, right: bool = False, **more: Any) -> Array:
+    """How many nodes are below."""
+    p = low.program
+    if nodes.ndim != 1 or more.get("side") or more.get("sorter") is not None:
+        raise Unsupported("it calls searchsorted with a table for each trajectory")
+
+    def place(v: Scalar) -> Scalar:
+        total = p.const(0, "i64")
+        for node in nodes:
+            total = p.apply("add", total, p.cast(p.apply("le" if right else "lt", node, p.cast(v, node.kind)), "i64"))
+        return total
+
+    return _mapped(place, values)
 
 
 def _scatter(low: Lowering, meta: Tensor, a: Array, b: Array, place: Any) -> Array:
@@ -344,7 +370,8 @@ def _full(low: Lowering, meta: Tensor, *args: Any, **_: Any) -> Array:
 SHAPES: dict[str, Callable[..., Any]] = {
     **{n: _reshape for n in ("view", "reshape", "_unsafe_view", "view_copy", "unsqueeze", "unsqueeze_copy", "squeeze",
                              "squeeze_copy", "_reshape_copy")},
-    **{n: _filled(0) for n in ("zeros", "zeros_like", "new_zeros", "empty", "empty_like", "new_empty", "empty_strided")},
+    **{n: _filled(0) for n in ("zeros", "zeros_like", "new_zeros", "empty", "empty_like", "new_empty", "empty_strided",
+                              "empty_permuted")},
     **{n: _filled(1) for n in ("ones", "ones_like", "new_ones")},
     **{n: _full for n in ("full", "full_like", "new_full", "scalar_tensor")},
     **{n: lambda low, meta, a, *_, **__: np.broadcast_to(a, tuple(meta.shape)) for n in ("expand", "expand_copy")},
@@ -363,7 +390,7 @@ SHAPES: dict[str, Callable[..., Any]] = {
     "roll": lambda low, meta, a, shifts, dims: np.roll(a, shifts, dims),
     "repeat": lambda low, meta, a, times: np.tile(a, times),
     "arange": _arange, "eye": lambda low, meta, n, m=None, **_: _numbers(low, meta, np.eye(n, m)),
-    "index": _index, "index_select": lambda low, meta, a, d, i: _index(low, meta, a, [None] * (d % a.ndim) + [i]),
+    "searchsorted": _searchsorted, "index": _index, "index_select": lambda low, meta, a, d, i: _index(low, meta, a, [None] * (d % a.ndim) + [i]),
     "sum": _reduced("add"), "mean": _reduced("add", True), "prod": _reduced("mul"), "amax": _reduced("max"),
     "amin": _reduced("min"), "any": _reduced("or"), "all": _reduced("and"),
     "mm": _product, "bmm": _product, "addmm": _addmm, "mv": _mv,
