@@ -301,9 +301,8 @@ def test_fields_in_all_the_ways_they_are_written():
         lambda t, x: torch.softmax(x, -1) - x,
     ]  # fmt: skip
     for field in fields:
-        for method in ("tsit5", "rodas5p"):
-            got, want = both(field, start(), (0.0, 1.0), method=method, rtol=1e-6, atol=1e-8)
-            alike(got.x1, want.x1, 1e-7, 1e-8)
+        got, want = both(field, start(), (0.0, 1.0), method="rodas5p", rtol=1e-6, atol=1e-8)
+        alike(got.x1, want.x1, 1e-7, 1e-8)
 
 
 @NEEDS
@@ -356,7 +355,7 @@ def test_no_compiler_and_old_versions_say_so(monkeypatch):
 
 
 @NEEDS
-@pytest.mark.parametrize("name", some(["robertson", "hires", "van-der-pol", "pollution", "orego"], {"robertson"}))
+@pytest.mark.parametrize("name", some(["robertson", "hires", "van_der_pol", "pollu", "orego"], {"robertson"}))
 def test_problems_of_the_library_agree(name):
     if name not in ob.list_problems():
         pytest.skip("no such problem")

@@ -57,6 +57,8 @@ class Lowering:
         if name.startswith("odebridge."):
             return self.holes[name.split(".")[1]](*args)
         base = name.split(".")[1]
+        if base not in ELEMENTWISE and base not in SHAPES:
+            base = base.removesuffix("_copy")  # what a view becomes where nothing is changed in place
         meta = node.meta.get("val")
         if isinstance(meta, Tensor):
             if meta.numel() > LARGEST:
@@ -251,6 +253,26 @@ def _reduced(op: str, scale: bool = False) -> Callable[..., Array]:
     return run
 
 
+def _softmax(log: bool) -> Callable[..., Array]:
+    def run(low: Lowering, meta: Tensor, a: Array, dim: int, *_: Any) -> Array:
+        p, rows = low.program, np.moveaxis(a, dim, -1)
+        out = np.empty(rows.shape, dtype=object)
+        for index in np.ndindex(rows.shape[:-1]):
+            top, total = rows[index][0], p.const(0, rows[index][0].kind)
+            for v in rows[index][1:]:
+                top = p.apply("max", top, v)
+            shifted = [p.apply("sub", v, top) for v in rows[index]]
+            powers = [p.apply("exp", v) for v in shifted]
+            for v in powers:
+                total = p.apply("add", total, v)
+            share = p.apply("log", total)
+            for j, (v, e) in enumerate(zip(shifted, powers, strict=True)):
+                out[(*index, j)] = p.apply("sub", v, share) if log else p.apply("div", e, total)
+        return np.moveaxis(out, -1, dim)
+
+    return run
+
+
 def _product(low: Lowering, meta: Tensor, a: Array, b: Array) -> Array:
     p, kind, out = low.program, kind_of(meta.dtype), np.empty(tuple(meta.shape), dtype=object)
     if meta.numel() * a.shape[-1] > 4 * LARGEST:
@@ -393,7 +415,7 @@ SHAPES: dict[str, Callable[..., Any]] = {
     "searchsorted": _searchsorted, "index": _index, "index_select": lambda low, meta, a, d, i: _index(low, meta, a, [None] * (d % a.ndim) + [i]),
     "sum": _reduced("add"), "mean": _reduced("add", True), "prod": _reduced("mul"), "amax": _reduced("max"),
     "amin": _reduced("min"), "any": _reduced("or"), "all": _reduced("and"),
-    "mm": _product, "bmm": _product, "addmm": _addmm, "mv": _mv,
+    "_softmax": _softmax(False), "_log_softmax": _softmax(True), "mm": _product, "bmm": _product, "addmm": _addmm, "mv": _mv,
 }  # fmt: skip
 
 
