@@ -16,9 +16,7 @@ from odebridge.methods.dirk import Dirk
 from odebridge.methods.explicit_rk import ExplicitRK
 from odebridge.methods.rosenbrock import Rosenbrock
 
-COMPILED = [
-    m for m, v in METHODS.items() if isinstance(v, (ExplicitRK, Rosenbrock, Dirk)) and v.error_order is not None
-]
+COMPILED = [m for m, v in METHODS.items() if isinstance(v, (ExplicitRK, Rosenbrock, Dirk)) and v.error_order is not None]
 FAST = {"tsit5", "rodas5p", "kvaerno3"}
 NEEDS = pytest.mark.skipif(build.compiler() is None, reason="no C++ compiler")
 

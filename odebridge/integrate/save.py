@@ -43,6 +43,10 @@ class Recorder(ABC):
         """See one try of the running lanes."""
 
     @abstractmethod
+    def take_many(self, kept: Attempt) -> None:
+        """See kept steps, any number of a trajectory, in the order of time; `powers` are there where they are needed."""
+
+    @abstractmethod
     def packed(self) -> Saved:
         """What was kept, in the user's order, NaN beyond a trajectory's last."""
 
@@ -87,6 +91,9 @@ class _Nothing(Recorder):
     def take(self, tried: Attempt) -> None:
         """Keep nothing."""
 
+    def take_many(self, kept: Attempt) -> None:
+        """Keep nothing."""
+
     def packed(self) -> Saved:
         """Nothing."""
         return Saved()
@@ -116,8 +123,22 @@ class _Steps(Recorder):
         row = (tried.t1[index], part(self.of, tried.t1[index], tried.x1[index]), tried.dt[index], tried.error[index])
         if self.interpolate:
             row += tuple(q[index] for q in coefficients(self.method, tried, self.limited))
+        self._append(ids, self.count[ids], row)
+
+    def take_many(self, kept: Attempt) -> None:
+        """Append them."""
+        row = (
+            kept.t1,
+            part(self.of, kept.t1, kept.x1),
+            kept.dt,
+            kept.error,
+            *((kept.powers or ()) if self.interpolate else ()),
+        )
+        self._append(kept.ids, self.count[kept.ids] + _occurrence(kept.ids), row)
+
+    def _append(self, ids: Tensor, columns: Tensor, row: tuple[Tensor, ...]) -> None:
         self.ids.append(ids)
-        self.columns.append(self.count[ids])
+        self.columns.append(columns)
         self.rows.append(row)
         self.count = self.count.index_add(0, ids, torch.ones_like(ids))
 
@@ -192,7 +213,19 @@ class _Times(Recorder):
             return
         self.done = self.done.index_put((tried.ids[index],), stop[index])
         tried = take(tried._replace(step=tried.step._replace(memory=None, retry=None, extra=None)), index)
-        local, columns = self._expand(torch.arange(len(index), device=index.device), start[index], stop[index])
+        self._evaluate(tried, start[index], stop[index])
+
+    def take_many(self, kept: Attempt) -> None:
+        """The same for many steps: one goes on where the one before it ended."""
+        start, stop = self._behind(kept.t0, kept.ids), self._behind(kept.t1, kept.ids)
+        self.done = self.done.scatter_reduce(0, kept.ids, stop, "amax")
+        index = (stop > start).nonzero()[:, 0]
+        if len(index):
+            self._evaluate(take(kept, index), start[index], stop[index])
+
+    def _evaluate(self, tried: Attempt, start: Tensor, stop: Tensor) -> None:
+        """The interpolants of the steps at the times start..stop of their trajectories."""
+        local, columns = self._expand(torch.arange(len(start), device=start.device), start, stop)
         ids = tried.ids[local]
         t = self.times[ids, columns]
         s = (t - tried.t0[local]) / tried.dt[local]
@@ -209,6 +242,15 @@ class _Times(Recorder):
             xs = xs.index_put((torch.cat(self.ids), torch.cat(self.columns)), torch.cat(self.values))
         ts = torch.where(torch.arange(self.times.shape[1], device=x0.device) < self.done[:, None], self.times, torch.nan)
         return Saved(ts, xs)
+
+
+def _occurrence(ids: Tensor) -> Tensor:
+    """How often each id has been there before its place."""
+    order = ids.argsort(stable=True)
+    ranked = ids[order]
+    places = torch.arange(len(ids), device=ids.device)
+    first = torch.where(torch.cat([ranked[:1] == ranked[:1], ranked[1:] != ranked[:-1]]), places, 0).cummax(0).values
+    return torch.empty_like(ids).index_put((order,), places - first)
 
 
 def coefficients(method: Method, tried: Attempt, limited: bool) -> tuple[Tensor, ...]:

@@ -218,17 +218,18 @@ def _run(
     watch: _Watch,
     save: Save,
 ) -> Lanes:
-    """The loop, eager or compiled. Where nobody looks at single steps the compiled one goes all the way."""
+    """The loop, eager or compiled. Where nobody may stop a step the compiled one goes many at a time."""
     dense = isinstance(save, (At, Dense)) or watch.extras.crossings is not None
     made = engine(lanes, f, method, law, after, limits.max_steps, dense) if limits.compile else None
     if made is None:
         return reach(lanes, f, method, law, after, limits.max_steps, watch)
     watch.began = time.monotonic()  # the seconds of compiling are not the solve's
-    plain = isinstance(save, Last) and watch.tape is None and watch.extras == Extras() and limits.callback is None
-    if not plain:
+    if watch.tape is not None or watch.extras != Extras() or limits.callback is not None:
         lanes = reach(lanes, f, method, law, after, limits.max_steps, watch, made.attempt)
     else:
-        lanes, tried = made.reach(lanes, limits.time_limit, watch.began)
+        lanes, tried = made.reach(
+            lanes, limits.time_limit, watch.began, None if isinstance(save, Last) else watch.keeper.take_many
+        )
         watch.note_failures(lanes, tried)
     if f.tally is not None:  # what was computed: every try of every lane, and the columns of J
         f.tally.rows += int(lanes.counts.f_evals.sum()) + lanes.x[0].numel() * int(lanes.counts.jacobians.sum())

@@ -34,7 +34,9 @@ class Slot:
 class Uniforms:
     """Tensors that the user's functions have captured: pointers at every call, or numbers where they are integers."""
 
-    tensors: list[tuple[str, int] | Tensor] = field(default_factory=list)  # (function, number of the graph's input), or a law's own
+    tensors: list[tuple[str, int] | Tensor] = field(
+        default_factory=list
+    )  # (function, number of the graph's input), or a law's own
     baked: list[tuple[str, int, Tensor]] = field(default_factory=list)
 
 

@@ -67,7 +67,7 @@ def built(text: str, width: int) -> Any:
         _compile(tool, flags, text, path)
     run = ctypes.CDLL(str(path)).run
     run.restype = None
-    run.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 3 + [ctypes.c_void_p] * 2
+    run.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_int64] * 4 + [ctypes.c_void_p] * 2
     return run
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import ctypes
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from odebridge.core.protocols import Step
+from odebridge.core.protocols import Counts, Step
 from odebridge.core.result import RUNNING, Result
 from odebridge.core.shapes import leaves, tree_map
+from odebridge.core.shapes import take as take_lanes
+from odebridge.integrate.engine.assemble import RESULT
 from odebridge.integrate.engine.kernels import Bound
 from odebridge.integrate.loops import Attempt, Lanes
 
 WIDE, NARROW = 8, 1
+NUMBERS = 4_000_000  # that are noted between two looks, 32 MB
 ROUNDS = 200_000  # tries of all trajectories between two looks at the clock: a few hundredths of a second
 
 
@@ -68,15 +72,17 @@ class Engine:
 
         return Lanes(*tree_map(read, _state(lanes)))._replace(ids=lanes.ids, args=lanes.args)
 
-    def _run(self, buffer: Tensor, notes: Tensor, listed: Tensor, tries: int) -> None:
+    def _run(self, buffer: Tensor, notes: Tensor, listed: Tensor, tries: int, everything: bool = False) -> Tensor:
+        """So many tries of the listed columns, on all threads; returns how many each of them had, (b,)."""
         count, stride = len(listed), buffer.shape[1]
         run = self.bound.kernel.run(WIDE if count > 2 else NARROW)
         workers = min(torch.get_num_threads(), max(1, count // 256))
+        used = torch.zeros(stride, dtype=torch.int64)
 
         def part(some: Tensor) -> None:
             run(
-                buffer.data_ptr(), notes.data_ptr(), some.data_ptr(), len(some), tries, stride, self.pointers,
-                self.bound.table.data_ptr(),
+                buffer.data_ptr(), notes.data_ptr(), used.data_ptr(), some.data_ptr(), len(some), tries, everything, stride,
+                self.pointers, self.bound.table.data_ptr(),
             )  # fmt: skip
 
         if workers == 1:
@@ -84,6 +90,7 @@ class Engine:
         else:
             with ThreadPoolExecutor(workers) as pool:  # ctypes lets go of the interpreter
                 list(pool.map(part, listed.tensor_split(workers)))
+        return used
 
     def attempt(self, lanes: Lanes, *_: Any) -> tuple[Lanes, Attempt]:
         """One try in every lane: `integrate.loops.attempt` by the kernel."""
@@ -93,23 +100,31 @@ class Engine:
         return self.unpacked(buffer, lanes), self._attempt(lanes, notes)
 
     def _attempt(self, before: Lanes, notes: Tensor) -> Attempt:
+        """The last tries from notes (outs, b). What the lanes were before is right where one try was made."""
+        found = self._read(notes)
+        powers = tuple(v for name, v in found.items() if name.startswith("power"))
+        step = Step(found["x1"], found.get("estimate"), found=found.get("found"))
+        return Attempt(
+            before.ids, found["kept"], found.get("t0", before.t), found["t1"], found["dt"], found.get("x0", before.x),
+            found["x1"], before.slope, found["slope1"], step, found["error"], found["weights"], powers or None,
+        )  # fmt: skip
+
+    def _read(self, notes: Tensor) -> dict[str, Tensor]:
+        """What was noted, by name: (outs, k) -> (k, ...)."""
         graph, found, row = self.bound.kernel.graph, {}, 0
         for name, shape, dtype in zip(graph.names, graph.shapes, graph.dtypes, strict=True):
             size = int(torch.Size(shape).numel())
             found[name] = _value(notes[row : row + size], dtype).T.reshape(-1, *shape).contiguous()
             row += size
-        powers = tuple(v for name, v in found.items() if name.startswith("power"))
-        step = Step(found["x1"], found.get("estimate"), found=found.get("found"))
-        return Attempt(
-            before.ids, found["kept"], before.t, found["t1"], found["dt"], before.x, found["x1"], before.slope,
-            found["slope1"], step, found["error"], found["weights"], powers or None,
-        )  # fmt: skip
+        return found
 
-    def reach(self, lanes: Lanes, time_limit: float | None, began: float) -> tuple[Lanes, Attempt]:
-        """Every lane to its end, with nothing to see on the way; and the last try of each."""
+    def reach(
+        self, lanes: Lanes, time_limit: float | None, began: float, take: Callable[[Attempt], None] | None = None
+    ) -> tuple[Lanes, Attempt]:
+        """Every lane to its end, and the last try of each. `take` gets the kept steps, many at once, in the order of time."""
         buffer, b = self.packed(lanes), len(lanes.t)
-        notes = torch.zeros(self.source.outs, b, dtype=torch.float64)
-        place = next(s.place for s in self.source.slots if s.leaf == 6)
+        last = torch.zeros(self.source.outs, b, dtype=torch.float64)
+        place = next(s.place for s in self.source.slots if s.leaf == RESULT)
         codes = buffer[place].view(torch.int64)
         while True:
             listed = (codes == RUNNING).nonzero()[:, 0]
@@ -118,9 +133,19 @@ class Engine:
             if time_limit is not None and time.monotonic() - began > time_limit:
                 codes[listed] = int(Result.TIME_LIMIT)
                 break
-            tries = max(16, min(ROUNDS // len(listed), 10_000))
-            self._run(buffer, notes, listed, tries if time_limit is None else min(tries, 256))
-        return self.unpacked(buffer, lanes), self._attempt(lanes, notes)
+            tries = max(16, min(ROUNDS // len(listed), 10_000 if time_limit is None else 256))
+            if take is None:
+                self._run(buffer, last, listed, tries)
+                continue
+            tries = min(tries, max(1, NUMBERS // (self.source.outs * b)), 1000)
+            notes = torch.empty(tries, self.source.outs, b, dtype=torch.float64)
+            used = self._run(buffer, notes, listed, tries, True)
+            last[:, listed] = notes[used[listed] - 1, :, listed].T
+            number, lane = (torch.arange(tries)[:, None] < used).nonzero(as_tuple=True)
+            few = lanes._replace(control=None, memory=None, counts=Counts(), tol=None, args=None, piece=None)
+            rows = self._attempt(take_lanes(few, lane), notes[number, :, lane].T.contiguous())
+            take(take_lanes(rows, rows.kept.nonzero()[:, 0]))
+        return self.unpacked(buffer, lanes), self._attempt(lanes, last)
 
 
 def _state(lanes: Lanes) -> tuple[Any, ...]:

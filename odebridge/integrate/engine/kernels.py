@@ -44,7 +44,7 @@ class Bound:
 
 
 _tries: dict[Any, TryGraph] = {}
-_held: list[Any] = []  # what the keys name by identity must live as long as they do
+_held: dict[int, Any] = {}  # what the keys name by identity must live as long as they do
 
 
 def name_of(value: Any) -> Any:
@@ -55,7 +55,7 @@ def name_of(value: Any) -> Any:
         return type(value).__name__, *(name_of(v) for v in value)
     if is_dataclass(value) and not isinstance(value, type):
         return type(value), *(name_of(getattr(value, f.name)) for f in fields(value))
-    _held.append(value)
+    _held[id(value)] = value
     if isinstance(value, nn.Module):
         plain = [(k, v) for m in value.modules() for k, v in vars(m).items() if isinstance(v, (int, float, str, bool))]
         tensors = [id(v) for v in (*value.parameters(), *value.buffers())]
@@ -96,10 +96,12 @@ def bound_kernel(
         arguments = {k: leaves(v) for k, v in given.items()}
         source = Assembler(functions, arguments, lanes.x, leaves(f.args)).build(graph, state)
         kernel = kernels[own] = Kernel(source, graph, {})
-        _held.append([c.graph for c in functions.values()])
+        _held.update((id(c.graph), c.graph) for c in functions.values())
     pointed = kernel.source.uniforms.tensors
     tensors = [v if isinstance(v, Tensor) else functions[v[0]].given[v[1]] for v in pointed]
-    return Bound(kernel, [v.detach().contiguous() for v in tensors], torch.tensor(kernel.source.table or [0.0], dtype=torch.float64))
+    return Bound(
+        kernel, [v.detach().contiguous() for v in tensors], torch.tensor(kernel.source.table or [0.0], dtype=torch.float64)
+    )
 
 
 def _after(x: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 // W trajectories at a time; a place whose trajectory has ended, or had its tries, is given to the next one in the list.
-// S (KEPT, stride), O (OUTS, stride): one column a trajectory; codes below 0 are running.
-extern "C" void run(double *S, double *O, const int64_t *list, int64_t count, int64_t tries, int64_t stride, const void *const *U,
-                    const double *C) {
+// S (KEPT, stride), O (OUTS, stride) or, where every try is noted, (tries, OUTS, stride): one column a trajectory; used (stride):
+// tries it had. Codes below 0 are running.
+extern "C" void run(double *S, double *O, int64_t *used, const int64_t *list, int64_t count, int64_t tries, int64_t all,
+                    int64_t stride, const void *const *U, const double *C) {
   V s[KEPT], o[OUTS];
   int64_t id[W], left[W], next = 0, busy = 0;
   for (int k = 0; k < OUTS; k++) o[k] = V{};
@@ -21,9 +22,15 @@ extern "C" void run(double *S, double *O, const int64_t *list, int64_t count, in
     attempt(s, o, U, C);
     I code = (I)s[RESULT];
     for (int l = 0; l < W; l++) {
-      if (id[l] < 0 || (code[l] < 0 && --left[l] > 0)) continue;
+      if (id[l] < 0) continue;
+      bool stays = --left[l] > 0 && code[l] < 0;
+      if (all || !stays) {
+        double *note = O + (all ? tries - left[l] - 1 : 0) * OUTS * stride + id[l];
+        for (int k = 0; k < OUTS; k++) note[k * stride] = o[k][l];
+      }
+      if (stays) continue;
+      used[id[l]] = tries - left[l];
       for (int k = FIXED; k < KEPT; k++) S[k * stride + id[l]] = s[k][l];
-      for (int k = 0; k < OUTS; k++) O[k * stride + id[l]] = o[k][l];
       if (next < count) {
         id[l] = list[next++];
         left[l] = tries;

@@ -168,6 +168,7 @@ def trace_try(method: Method, law: StepController, after: Any, lanes: Lanes, max
             if step.found is not None:
                 more["found"] = step.found
             if powers:
+                more |= {"t0": tried.t0, "x0": tried.x0}
                 h = tried.dt.to(tried.x0.dtype).reshape(-1, *(1,) * (tried.x0.dim() - 1))
                 slope1 = torch.where(torch.isfinite(tried.slope1), tried.slope1, (tried.x1 - tried.x0) / h)
                 rows = method.interpolant(tried.x0, tried.slope0, slope1, h, step._replace(x=tried.x1))
