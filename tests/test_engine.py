@@ -294,7 +294,7 @@ def test_fields_in_all_the_ways_they_are_written():
     fields = [
         lambda t, x: net(x), lambda t, x: torch.tanh(x @ a), in_place,
         lambda t, x: torch.einsum("bi,ij->bj", x, a) - x**3 + t[:, None].exp() * 0.1,
-        lambda t, x: torch.where(x > 1.0, -x.abs().sqrt(), x.roll(1, -1)) + torch.sigmoid(x).clamp(0.2, 0.7),
+        lambda t, x: torch.where(x > 1.0, -x.abs().sqrt(), -x) + torch.sigmoid(x).clamp(0.2, 0.7),
         lambda t, x: x.flip(-1) * torch.tensor([1.0, -1.0], dtype=x.dtype) / (1 + x.square().sum(-1, keepdim=True)),
         lambda t, x: torch.softmax(x, -1) - x,
     ]  # fmt: skip
@@ -340,6 +340,22 @@ def test_what_is_not_compiled_says_why_once_and_is_solved():
         ob.integrate(branches, x0[:1], (0.0, 1.0), compile=True)
     with pytest.warns(RuntimeWarning, match="does not know the operation"):
         ob.integrate(lambda t, x: -x.sort(1).values, x0, (0.0, 1.0), compile=True)
+
+
+def test_a_grid_is_not_compiled_and_says_so():
+    with pytest.warns(RuntimeWarning, match="a grid"):
+        ob.integrate(oscillator, start(), ob.Steps(3), method="heun", compile=True)
+    with pytest.raises(TypeError, match="compile"):
+        ob.integrate(oscillator, start(), (0.0, 1.0), compile="yes")
+
+
+@NEEDS
+def test_states_of_several_parts_and_single_systems():
+    x0 = (torch.ones(3, 2, dtype=torch.float64), torch.ones(3, 1, dtype=torch.float64))
+    a, b = both(lambda t, s: (-s[0] * s[1], -s[1]), x0, (0.0, 1.0), method="rodas5p")
+    alike(a.x1[0], b.x1[0])
+    problem = ob.Problem(lambda t, x: -x, torch.ones(2, dtype=torch.float64), (0.0, 1.0))
+    assert ob.solve(problem, method="tsit5", compile=True, rtol=1e-8).x1.shape == (2,)
 
 
 def test_no_compiler_and_old_versions_say_so(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -112,6 +113,8 @@ def integrate(
     x0 = check.state(x0)
     f = BoundField(field, args, jacobian, mass_matrix(mass, x0, scheme), structure(sparsity, x0))
     check.save(save)
+    if not isinstance(compile, bool):
+        raise TypeError(f"compile: must be True or False, got {compile!r}.")
     check.functions(field=field, after=after, jacobian=jacobian, callback=callback)
     happenings = checked_events(events)
     if not callable(getattr(scheme, "step", None)):
@@ -120,6 +123,9 @@ def integrate(
     if isinstance(where, Grid):
         check.span_only(events=happenings, discontinuities=discontinuities, nonnegative=nonnegative)
         law = Fixed() if controller is None else _law(controller)
+        if compile:
+            words = "compile=True: a grid is walked by the eager loop; use torch.compile on what calls it."
+            warnings.warn(words, RuntimeWarning, stacklevel=3)
         return _on_grid(f, x0, where, scheme, law, save, after)
 
     if not isinstance(gradient, Replay):

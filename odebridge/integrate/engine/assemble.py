@@ -1,8 +1,9 @@
 """The kernel of one solver and one field: the try as one program, and around it the loop over blocks of trajectories."""
 
+# ruff: noqa: ARG005 - what is wanted of a user's function has one signature
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from odebridge.integrate.engine.calls import holes
 from odebridge.integrate.engine.capture import Captured
 from odebridge.integrate.engine.emit import BROADCAST, TYPES, Writer
 from odebridge.integrate.engine.lowering import Array, Lowering, kind_of
@@ -34,46 +36,8 @@ class Slot:
 class Uniforms:
     """Tensors that the user's functions have captured: pointers at every call, or numbers where they are integers."""
 
-    tensors: list[tuple[str, int] | Tensor] = field(
-        default_factory=list
-    )  # (function, number of the graph's input), or a law's own
+    tensors: list[tuple[str, int] | Tensor] = field(default_factory=list)  # by function and input, or a law's own
     baked: list[tuple[str, int, Tensor]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Call:
-    """A statement that calls a function of the kernel, as `emit.Writer` writes it."""
-
-    name: str
-    kind: str
-    count: int
-
-    def statement(self, a: list[str], out: str) -> str:
-        """The C++ of it; `out` names its results."""
-        t = TYPES[self.kind]
-        if self.name == "factor":
-            n = self.count
-            fill = " ".join(f"{out}.lu[{i // n}][{i % n}] = {v};" for i, v in enumerate(a))
-            return f"Factors<{t}, {n}> {out}; {fill} factor({out});"
-        if self.name == "solve":
-            return f"{t} {out}[{self.count}] = {{{', '.join(a[1:])}}}; solve({a[0]}, {out});"
-        if self.name == "newton":
-            return _newton(a, out, t, self.count)
-        if self.name == "after":
-            return f"{t} {out}[{self.count}]; {{ const {t} x[] = {{{', '.join(a)}}}; after(vd(0), x, s, U, C, {out}); }}"
-        return (
-            f"{t} {out}[{max(self.count, 1)}]; {{ const {t} x[] = {{{', '.join(a[1:])}}}; "
-            f"{self.name}({a[0]}, x, s, U, C, {out}); }}"
-        )
-
-
-def _newton(a: list[str], out: str, t: str, n: int) -> str:
-    """Arguments: moment, factors, rate, active, limit, then n each of x, known, per, damp, z and weights."""
-    parts = [a[5 + i * n : 5 + (i + 1) * n] for i in range(6)]
-    arrays = " ".join(
-        f"const {t} {q}[] = {{{', '.join(p)}}};" for q, p in zip(("x", "k", "p", "d", "z", "w"), parts, strict=True)
-    )
-    return f"Newton<{t}, {n}> {out}; {{ {arrays} newton({out}, {a[0]}, {a[1]}, {a[2]}, {a[3]}, {a[4]}, x, k, p, d, z, w, s, U, C); }}"
 
 
 @dataclass
@@ -93,7 +57,7 @@ class Assembler:
     """Puts a kernel together; Unsupported with a reason where it cannot."""
 
     def __init__(
-        self, functions: dict[str, Captured], given: dict[str, tuple[Any, ...]], like: Tensor, args: list[Tensor]
+        self, functions: dict[str, Captured], given: Mapping[str, Sequence[Any]], like: Tensor, args: list[Tensor]
     ) -> None:
         self.functions, self.given, self.like, self.args = functions, given, like, args
         self.kind, self.n = kind_of(like.dtype), like[0].numel()
@@ -214,7 +178,9 @@ class Assembler:
 
         p = Program()
         limit, *inputs = [self._inputs(p, leaf, i) for i, leaf in enumerate([torch.zeros(1, dtype=torch.int64), *leaves])]
-        lowering = Lowering(p, lambda v: self._law_own(p, v), self._holes(p))
+        lowering = Lowering(
+            p, lambda v: self._law_own(p, v), holes(p, self.kind, self.n, self.structure, "jacobian" in self.functions)
+        )
         outs = lowering(graph.graph, [limit, *inputs])
         state, more = outs[: graph.lanes_out], outs[graph.lanes_out :]
         if [a.size for a in state] != sizes:
@@ -273,92 +239,6 @@ class Assembler:
         )
         return Source(text, slots, read_only, kept, len(notes), self.table, self.uniforms)
 
-    def _holes(self, p: Program) -> dict[str, Callable[..., Any]]:
-        kind, n = self.kind, self.n
-
-        def items(call: Scalar, shape: Sequence[int], count: int) -> Array:
-            out = np.empty(count, dtype=object)
-            out[:] = [p.make("item", (call,), kind, f"[{i}]") for i in range(count)]
-            return out.reshape(tuple(shape))
-
-        def cast(a: Array, to: str = kind) -> list[Scalar]:
-            return [p.cast(v, to) for v in a.reshape(-1)]
-
-        def function(t: Array, x: Array) -> Array:
-            return items(p.make("call", (*cast(t, "f64"), *cast(x)), kind, Call("field", kind, n)), x.shape, n)
-
-        def after(x: Array) -> Array:
-            return items(p.make("call", tuple(cast(x)), kind, Call("after", kind, n)), x.shape, n)
-
-        def differentiate(t: Array, x: Array) -> tuple[Array, Array]:
-            given, found = (*cast(t, "f64"), *cast(x)), []
-            split = n * n if "jacobian" in self.functions else 0
-            for name, part in (("jacobian", self.structure[:split]), ("slopes", self.structure[split:])):
-                count = sum(v is None for v in part)
-                if not len(part):
-                    continue
-                call = iter(items(p.make("call", given, kind, Call(name, kind, count)), (count,), count)) if count else iter(())
-                found += [next(call) if v is None else p.const(0, kind) for v in part]
-            out = np.empty(n * n + n, dtype=object)
-            out[:] = found
-            return out[: n * n].reshape(1, n, n), out[n * n :].reshape(x.shape)
-
-        def factor(jac: Array, shift: Array) -> tuple[Array, Array]:
-            (s,), entries = cast(shift), []
-            for i in range(n):
-                for j in range(n):
-                    entries.append(p.apply("sub", s, jac[0, i, j]) if i == j else p.apply("neg", jac[0, i, j]))
-            call = p.make("call", tuple(entries), kind, Call("factor", kind, n))
-            singular = np.empty(1, dtype=object)
-            singular[0] = p.make("item", (call,), "b", ".singular")
-            handle = np.empty(1, dtype=object)
-            handle[0] = call
-            return handle, singular
-
-        def solve(factors: Array, rhs: Array) -> Array:
-            return items(p.make("call", (factors[0], *cast(rhs)), kind, Call("solve", kind, n)), rhs.shape, n)
-
-        def newton(
-            t: Any,
-            x: Any,
-            known: Any,
-            per: Any,
-            damp: Any,
-            factors: Any,
-            z: Any,
-            weights: Any,
-            rate: Any,
-            active: Any,
-            limit: int,
-        ) -> Any:
-            wide = [cast(np.broadcast_to(v, x.shape)) for v in (x, known, per, damp, z, weights)]
-            given = (
-                *cast(t, "f64"),
-                factors[0],
-                *cast(rate, "f64"),
-                *cast(active, "b"),
-                p.const(limit, "i64"),
-                *(v for w in wide for v in w),
-            )
-            call = p.make("call", given, kind, Call("newton", kind, n))
-            out = np.empty(n, dtype=object)
-            out[:] = [p.make("item", (call,), kind, f".z[{i}]") for i in range(n)]
-            rest = []
-            for name, k in (("converged", "b"), ("iterations", "i64"), ("rate", "f64"), ("theta", "f64")):
-                one = np.empty(1, dtype=object)
-                one[0] = p.make("item", (call,), k, f".{name}")
-                rest.append(one)
-            return (out.reshape(x.shape), *rest)
-
-        return {
-            "field": function,
-            "after": after,
-            "differentiate": differentiate,
-            "factor": factor,
-            "solve": solve,
-            "newton": newton,
-        }
-
 
 RESULT = 6  # of the tensors of the lanes, in the order of `traced.carried`: t x slope h tries unusable result ...
 
@@ -372,7 +252,7 @@ def _written(value: str, kind: str) -> str:
 
 
 def _live(inputs: list[Scalar], outputs: list[Scalar], results: list[Scalar]) -> list[int]:
-    """Which inputs are needed, for what is read afterwards or for what other inputs become: all the lanes' own, few of a memory."""
+    """Which inputs are needed, for what is read afterwards or for what inputs become. A memory that is never read is not."""
     number = {id(s): i for i, s in enumerate(inputs)}
     needed: set[int] = set()
     seen: set[int] = set()

@@ -17,7 +17,8 @@ from typing import Any
 
 from odebridge.integrate.engine.scalars import Unsupported
 
-FLAGS = ("-std=c++17", "-O2", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-w")
+FLAGS = ("-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-w")
+SHORT = 1500  # lines of a kernel up to which -O3 is worth its seconds
 LONG = 3.0  # seconds of compiling after which the user is told what took so long
 
 
@@ -59,7 +60,7 @@ def built(text: str, width: int) -> Any:
     tool = compiler()
     if tool is None:
         raise Unsupported("there is no C++ compiler; install g++ or clang, or set CXX")
-    flags = (*FLAGS, *_native(), f"-DW={width}")
+    flags = (*FLAGS, "-O3" if text.count("\n") < SHORT else "-O2", *_native(), f"-DW={width}")
     key = hashlib.sha256("\n".join([text, *flags, _machine()]).encode()).hexdigest()[:24]
     folder = cache_folder()
     path = folder / f"{key}.so"

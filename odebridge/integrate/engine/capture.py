@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch._dynamo
 from torch import Tensor
+from torch._decomp import core_aten_decompositions
 from torch.func import functionalize
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -18,6 +19,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from odebridge.core.shapes import leaves
 from odebridge.integrate.engine.scalars import Unsupported
 
+TABLE: Any = core_aten_decompositions()
 VERSIONS = 64  # graphs of one function with different Python values in it before it is given up
 
 
@@ -38,7 +40,7 @@ class Graph:
 
     module: GraphModule
     lowered: GraphModule | None = None
-    kept: dict[str, Any] = field(default_factory=dict)  # what is made of it
+    kept: dict[Any, Any] = field(default_factory=dict)  # what is made of it
 
     def aten(self, inputs: list[Any]) -> GraphModule:
         """Aten operations without mutation or views."""
@@ -46,7 +48,7 @@ class Graph:
             with torch.no_grad():
                 self.lowered = make_fx(
                     functionalize(self.module, remove="mutations_and_views"), tracing_mode="fake",
-                    decomposition_table=torch._decomp.core_aten_decompositions(), _allow_non_fake_inputs=True,
+                    decomposition_table=TABLE, _allow_non_fake_inputs=True,
                 )(*inputs)  # fmt: skip
         return self.lowered
 
@@ -55,7 +57,7 @@ _seen = threading.local()
 _compiled: dict[Any, Callable[..., Any]] = {}
 
 
-def _backend(module: GraphModule, example_inputs: list[Any]) -> Callable[..., Any]:
+def _backend(module: GraphModule, _: list[Any]) -> Callable[..., Any]:
     graph = Graph(module)
 
     def run(*inputs: Any) -> Any:

@@ -1,5 +1,6 @@
 """Arithmetic on numbers that are not known yet: the straight-line program of one trajectory, as a graph of scalars."""
 
+# ruff: noqa: ARG005 - the rules share one signature
 from __future__ import annotations
 
 import math
@@ -29,7 +30,8 @@ FOLDED: dict[str, Callable[..., Any]] = {
     "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "neg": lambda a: -a,
     "abs": abs, "max": max, "min": min, "eq": lambda a, b: a == b, "ne": lambda a, b: a != b,
     "lt": lambda a, b: a < b, "le": lambda a, b: a <= b, "gt": lambda a, b: a > b, "ge": lambda a, b: a >= b,
-    "fmod": lambda a, b: type(a)(math.fmod(a, b)), "and": lambda a, b: a & b, "or": lambda a, b: a | b, "xor": lambda a, b: a ^ b,
+    "fmod": lambda a, b: type(a)(math.fmod(a, b)), "and": lambda a, b: a & b, "or": lambda a, b: a | b,
+    "xor": lambda a, b: a ^ b,
 }  # fmt: skip
 
 
@@ -137,7 +139,11 @@ RULES: dict[str, Callable[..., Any]] = {
     "expm1": lambda p, s, a: [p("add", s, p.num(1.0, a))],
     "log1p": lambda p, s, a: [p("div", p.num(1.0, a), p("add", a, p.num(1.0, a)))],
     "atan": lambda p, s, a: [p("div", p.num(1.0, a), p("add", p("mul", a, a), p.num(1.0, a)))],
+    "asin": lambda p, s, a: [p("div", p.num(1.0, a), p("sqrt", p("sub", p.num(1.0, a), p("mul", a, a))))],
+    "acos": lambda p, s, a: [p("div", p.num(-1.0, a), p("sqrt", p("sub", p.num(1.0, a), p("mul", a, a))))],
+    "erf": lambda p, s, a: [p("mul", p.num(2.0 / math.sqrt(math.pi), a), p("exp", p("neg", p("mul", a, a))))],
     "abs": lambda p, s, a: [p("sign", a)],
+    "fmod": lambda p, s, a, b: [p.num(1.0, a), p("neg", p("trunc", p("div", a, b)))],
     "mul": lambda p, s, a, b: [b, a],
     "div": lambda p, s, a, b: [p("div", p.num(1.0, b), b), p("neg", p("div", s, b))],
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """One try of the loop as a graph of aten operations, for a single trajectory, with the user's functions left as holes."""
 
+# ruff: noqa: ARG005 - what a hole returns depends on shapes only
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from odebridge.core.protocols import Method, StepController
 from odebridge.core.shapes import leaves, tree_map
 from odebridge.core.tolerance import Tolerance
+from odebridge.integrate.engine.capture import TABLE
 from odebridge.integrate.loops import Lanes, attempt
 from odebridge.linalg.lu import Factors
 
@@ -182,7 +184,5 @@ def trace_try(method: Method, law: StepController, after: Any, lanes: Lanes, max
         return (*state, *more.values())
 
     with torch.no_grad():
-        graph = make_fx(
-            body, tracing_mode="fake", decomposition_table=torch._decomp.core_aten_decompositions(), _allow_non_fake_inputs=True
-        )(limit, *leaves(one))
+        graph = make_fx(body, tracing_mode="fake", decomposition_table=TABLE, _allow_non_fake_inputs=True)(limit, *leaves(one))
     return TryGraph(graph, notes["names"], notes["shapes"], notes["dtypes"], notes["lanes"])
