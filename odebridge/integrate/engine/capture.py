@@ -9,18 +9,25 @@ from types import CodeType, FunctionType
 from typing import Any
 
 import torch
-import torch._dynamo
 from torch import Tensor
-from torch._decomp import core_aten_decompositions
-from torch.func import functionalize
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from odebridge.core.shapes import leaves
 from odebridge.integrate.engine.scalars import Unsupported
 
-TABLE: Any = core_aten_decompositions()
 VERSIONS = 64  # graphs of one function with different Python values in it before it is given up
+
+
+def traced(function: Callable[..., Any], inputs: list[Any]) -> GraphModule:
+    """The core aten operations of a function of tensors."""
+    # Heavy, and of no use to those who compile nothing.
+    from torch._decomp import core_aten_decompositions
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    table: Any = core_aten_decompositions()
+    with torch.no_grad():
+        make = make_fx(function, tracing_mode="fake", decomposition_table=table, _allow_non_fake_inputs=True)
+        return make(*inputs)
 
 
 @dataclass
@@ -45,11 +52,7 @@ class Graph:
     def aten(self, inputs: list[Any]) -> GraphModule:
         """Aten operations without mutation or views."""
         if self.lowered is None:
-            with torch.no_grad():
-                self.lowered = make_fx(
-                    functionalize(self.module, remove="mutations_and_views"), tracing_mode="fake",
-                    decomposition_table=TABLE, _allow_non_fake_inputs=True,
-                )(*inputs)  # fmt: skip
+            self.lowered = traced(torch.func.functionalize(self.module, remove="mutations_and_views"), inputs)
         return self.lowered
 
 
@@ -84,10 +87,12 @@ def _wrapper(function: Any) -> Callable[..., Any]:
 
 def captured(function: Callable[..., Any], given: tuple[Any, ...]) -> Captured:
     """What `function(*given)` computes, from one call of it. Unsupported, with the reason, where it does not trace."""
+    from torch._dynamo import config  # more than a second, for those who compile only
+
     wrapper = _wrapper(function)
     _seen.graph = None
     try:
-        with torch.no_grad(), torch._dynamo.config.patch(recompile_limit=VERSIONS, accumulated_recompile_limit=10 * VERSIONS):
+        with torch.no_grad(), config.patch(recompile_limit=VERSIONS, accumulated_recompile_limit=10 * VERSIONS):
             out = wrapper(function, given)
     except Exception as error:
         raise Unsupported(f"it does not trace ({reason(error)})") from error

@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from odebridge.core.protocols import Method, StepController
 from odebridge.core.shapes import leaves, tree_map
 from odebridge.core.tolerance import Tolerance
-from odebridge.integrate.engine.capture import TABLE
+from odebridge.integrate.engine.capture import traced
 from odebridge.integrate.loops import Lanes, attempt
 from odebridge.linalg.lu import Factors
 
@@ -183,6 +182,5 @@ def trace_try(method: Method, law: StepController, after: Any, lanes: Lanes, max
         notes["dtypes"] = tuple(v.dtype for v in more.values())
         return (*state, *more.values())
 
-    with torch.no_grad():
-        graph = make_fx(body, tracing_mode="fake", decomposition_table=TABLE, _allow_non_fake_inputs=True)(limit, *leaves(one))
+    graph = traced(body, [limit, *leaves(one)])
     return TryGraph(graph, notes["names"], notes["shapes"], notes["dtypes"], notes["lanes"])
