@@ -223,7 +223,10 @@ def test_gradients_agree(method):
         return torch.cat([w.grad, x0.grad.flatten()])
 
     near = 1e-3 if isinstance(METHODS[method], Dirk) else 1e-7
-    alike(gradient(True), gradient(False), near, near)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        compiled = gradient(True)
+    alike(compiled, gradient(False), near, near)
 
 
 @NEEDS
@@ -377,3 +380,20 @@ def test_problems_of_the_library_agree(name):
     a, b = ob.solve(name, compile=True, **options), ob.solve(name, **options)
     alike(a.x1, b.x1, 1e-5, 1e-9)
     assert abs(int(a.stats.accepted) - int(b.stats.accepted)) <= 0.01 * int(b.stats.accepted)
+
+
+@NEEDS
+def test_a_trajectory_in_a_batch_is_the_one_alone_to_the_bit_on_any_number_of_threads():
+    def field(t, x, k):
+        return -k[:, None] * x**2
+
+    x0, k = torch.rand(600, 3, dtype=torch.float64), torch.rand(600, dtype=torch.float64)
+    options = dict(method="rodas5p", compile=True)
+    whole = ob.integrate(field, x0, (0.0, 5.0), args=k, **options).x1
+    for part in (slice(7, 8), slice(5, 10)):
+        assert torch.equal(ob.integrate(field, x0[part], (0.0, 5.0), args=k[part], **options).x1, whole[part])
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(ob.integrate(field, x0, (0.0, 5.0), args=k, **options).x1, whole)
+    finally:
+        torch.set_num_threads(1)

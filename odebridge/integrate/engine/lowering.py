@@ -72,7 +72,8 @@ class Lowering:
                 return self._elementwise(base, meta.dtype, node, args, kwargs)
         if base not in SHAPES:
             raise Unsupported(f"the kernel generator does not know the operation {base}")
-        return SHAPES[base](self, meta, *args, **kwargs)
+        out = SHAPES[base](self, meta, *args, **kwargs)
+        return [_whole(v) for v in out] if isinstance(out, list) else _whole(out)
 
     def _elementwise(self, base: str, dtype: torch.dtype, node: Any, args: Any, kwargs: Any) -> Array:
         kind = kind_of(dtype)
@@ -101,6 +102,15 @@ class Lowering:
         out = np.empty(tuple(shape), dtype=object)
         out.fill(self.program.const(value, kind_of(dtype)))
         return out
+
+
+def _whole(value: Any) -> Array:
+    """An array also where numpy hands out the only entry itself."""
+    if not isinstance(value, Scalar):
+        return value
+    out = np.empty((), dtype=object)
+    out[()] = value
+    return out
 
 
 def _attribute(graph: GraphModule, path: str) -> Any:
