@@ -5,11 +5,11 @@ perturbations, and the counts of the stiff methods stand beside those of SciPy a
 
     python benchmarks/stiff.py sweep [--full] [--only PATTERN ...] [--methods PATTERN ...]
     python benchmarks/stiff.py peers
-    python benchmarks/stiff.py tables
+    python benchmarks/stiff_tables.py
 
-`sweep` and `peers` write one JSON line per cell and tolerance to benchmarks/results/stiff/; a cell that is there already is not
-run again, so that a killed run goes on where it was. `tables` writes docs/stiff.md from them. Counts do not depend on the
-machine's speed; `seconds` is for orientation only.
+Both write one JSON line per cell and tolerance to benchmarks/results/stiff/; a cell that is there already is not run again, so
+that a killed run goes on where it was. The last one writes docs/stiff.md from them. Counts do not depend on the machine's
+speed; `lanes_seconds` is for orientation only.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from torch import Tensor
 import odebridge as ob
 from odebridge.bench.environment import environment
 from odebridge.methods import METHODS
+from odebridge.peers import PEERS
 from odebridge.problems import PROBLEMS, Problem, problem
 
 HERE = Path(__file__).parent / "results" / "stiff"
@@ -48,6 +49,7 @@ DEAR = {  # tightest rtol in the standard size
 DIFFUSION = {"heat", "allen_cahn", "burgers", "brusselator_1d", "brusselator_2d", "gray_scott", "medical_akzo_nobel"}
 EXPLICIT = ("heun", "bosh3", "dopri5", "tsit5", "dopri8")
 STABILISED = ("rkc2", "rkl2")
+PEER_METHODS = [m for m in ("scipy:Radau", "scipy:BDF", "scipy:LSODA", "sundials:BDF") if m in PEERS]
 STEPS, STEPS_EXPLICIT = 30_000, 3_000
 LIMITS = {"": 25.0, "ring_modulator": 900.0}  # seconds for all lanes of a cell; a lane that is cut off says TIME_LIMIT
 FEW = {"ring_modulator": ("rodas5p", "radau5", "bdf")}  # methods in the standard size: it takes 5e4 steps at any tolerance
@@ -130,7 +132,8 @@ def amplification(p: Problem) -> float:
     """By how much the flow magnifies a small perturbation made anywhere on the way, in the norm of the error (at least 1).
 
     max over s of |Phi(s -> t1)(x(s) + d) - Phi(s -> t1)(x(s))| / |d| with |v| = max |v_i| / (scale + |x_i|), for random d of
-    size 1e-5 at points spread evenly over the steps of a solution; every start is a lane with a clock of its own.
+    size 1e-5 at points spread evenly over the steps of a solution; every start is a lane with a clock of its own
+    (those that take more than a minute are left out).
     """
     points, directions, rtol = (6, 2, 1e-6) if p.name in DEAR else (24, 4, 1e-7)
     scale, many = SCALE.get(p.name, 1e-3), lanes_of(p, 1)
@@ -148,7 +151,7 @@ def amplification(p: Problem) -> float:
     push[:: directions + 1] = 0.0
     if many["args"] is not None:
         tight["args"] = many["args"].expand(len(x), *many["args"].shape[1:]).contiguous()
-    end = ob.integrate(field, x + push, (t, p.span[1]), throw=False, time_limit=LIMITS.get(p.name, 200.0), **tight).x1
+    end = ob.integrate(field, x + push, (t, p.span[1]), throw=False, time_limit=60.0, **tight).x1
     end = end.reshape(len(index), directions + 1, -1)
     grown = ((end - end[:, :1]).abs() / weights(p)).amax(2)
     start = (push / size).abs().amax(1).reshape(len(index), -1)
@@ -199,10 +202,36 @@ def sweep(full: bool, only: list[str] | None, methods: list[str] | None) -> None
     (HERE / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n")
 
 
+def peers(only: list[str] | None, methods: list[str] | None) -> None:
+    """Other people's stiff solvers on the same problems, fields, Jacobians and tolerances."""
+    done = {(r["problem"], r["method"], r["rtol"]) for r in load("peers.jsonl")}
+    for name in chosen(only, PROBLEMS):
+        p = problem(name)
+        if p.reference is None or not p.stiff or p.mass is not None or name == "ring_modulator":
+            continue
+        # Without a Jacobian SciPy's Radau and BDF take differences, and their counts would be those of another task.
+        able = [m for m in PEER_METHODS if p.jacobian is not None or m.endswith((":LSODA", "sundials:BDF"))]
+        for method in chosen(methods, able):
+            rows, scale = [], SCALE.get(name, 1e-3)
+            for rtol in (r for r in RTOLS if (name, method, r) not in done and r >= 0.99 * DEAR.get(name, 0.0)):
+                run = PEERS[method](p, rtol, rtol * scale, max_steps=200_000, time_limit=60.0)
+                ratio = float((torch.from_numpy(run.x1) - p.reference).abs().div(weights(p)).max())
+                good = run.ok and math.isfinite(ratio)
+                rows.append(
+                    {
+                        "problem": name, "method": method, "rtol": rtol, "atol": rtol * scale,
+                        "result": "OK" if run.ok else "failed", "mescd": -math.log10(max(ratio, 1e-17)) if good else None,
+                        "error_over_rtol": ratio / rtol if good else None, **run.counts, "message": run.message,
+                    }
+                )  # fmt: skip
+            append("peers.jsonl", rows)
+            print(f"{name} {method}: {len(rows)} tolerances", flush=True)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["sweep", "peers", "tables"])
+    parser.add_argument("what", choices=["sweep", "peers"])
     parser.add_argument("--full", action="store_true", help="every method at every tolerance, hours")
     parser.add_argument("--only", nargs="*", help="problems, as patterns")
     parser.add_argument("--methods", nargs="*", help="methods, as patterns")
@@ -210,6 +239,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if args.what == "sweep":
         sweep(args.full, args.only, args.methods)
+    else:
+        peers(args.only, args.methods)
 
 
 if __name__ == "__main__":

@@ -147,6 +147,17 @@ def test_every_structure_gives_the_dense_answer(method, structure):
         assert torch.equal(dense.stats.factorisations, other.stats.factorisations)
 
 
+@pytest.mark.parametrize("method", dear([*(m for m in STIFF if m not in NOT_DAMPING), "auto"]))
+def test_an_old_jacobian_does_not_hold_a_solution_fast(method):
+    """Van der Pol at a loose tolerance: a J from the jump, kept on the slow branch, made every Newton correction tiny.
+
+    Kvaerno4, KenCarp4/5 and BDF then passed y as it was for 400 units of time and missed the second jump, with OK.
+    """
+    sol = ob.solve("van_der_pol", method=method, rtol=1e-3, atol=1e-5)
+    reference = ob.problems.problem("van_der_pol").reference
+    assert float(((sol.x1 - reference).abs() / (1e-2 + reference.abs())).max()) < 0.1
+
+
 PINNED = json.loads((Path(__file__).parent / "counts.json").read_text())
 
 
