@@ -158,6 +158,15 @@ def test_an_old_jacobian_does_not_hold_a_solution_fast(method):
     assert float(((sol.x1 - reference).abs() / (1e-2 + reference.abs())).max()) < 0.1
 
 
+def test_bdf_takes_another_jacobian_when_a_shorter_step_ends_elsewhere():
+    """A try across a switching transistor took J where exp had overflowed, and kept it for 25 ever shorter tries."""
+    p = ob.problems.problem("transistor_amplifier").batched()
+    sol = ob.integrate(
+        p.field, p.x0, (0.0, 0.07), args=p.args, jacobian=p.jacobian, mass=p.mass, method="bdf", rtol=1e-3, atol=1e-3
+    )
+    assert int(sol.result[0]) == ob.Result.OK
+
+
 PINNED = json.loads((Path(__file__).parent / "counts.json").read_text())
 
 
