@@ -74,6 +74,11 @@ class Collocation:
         return self.tableau.name
 
     @property
+    def algebraic(self) -> bool:
+        """May M be singular: Gauss methods, whose last stage is not the end, carry errors of algebraic components on."""
+        return self.tableau.c[-1] == 1.0
+
+    @property
     def order(self) -> int:
         """Classical order."""
         return self.tableau.order

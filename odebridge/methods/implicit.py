@@ -179,7 +179,10 @@ def newton(
             eta = torch.where(theta < 1.0, theta / (1.0 - theta).clamp_min(floor), torch.inf)
             hopeless = (theta.log() * (limit - 1 - k)).exp() * eta * size > kappa
             lost = lost | (theta >= 2.0) | hopeless
-        done = ((eta * size <= kappa) & ((eta <= BELIEVED) if k == 0 else (theta < 1.0))) | (size == 0.0)
+        done = eta * size <= kappa
+        if k == 0:
+            done = done & (eta <= BELIEVED)
+        done = done | (size == 0.0)
         converged = converged | (active & done)
         active = active & ~done & ~lost
         before = torch.where(active, size, before)

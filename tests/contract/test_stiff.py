@@ -167,6 +167,14 @@ def test_bdf_takes_another_jacobian_when_a_shorter_step_ends_elsewhere():
     assert int(sol.result[0]) == ob.Result.OK
 
 
+@pytest.mark.parametrize("method", ["gauss4", "gauss6", "ros34pw2"])
+def test_methods_that_do_not_damp_refuse_a_singular_mass(method):
+    with pytest.raises(ValueError, match=r"mass: is singular, and method .* use 'rodas5p', 'radau5' or 'kvaerno5'"):
+        ob.solve("chemical_akzo_nobel", method=method)
+    regular = ob.integrate(lambda t, x: -x, torch.ones(1, 2).double(), (0.0, 1.0), method=method, mass=[1.0, 2.0], rtol=1e-6)
+    assert torch.allclose(regular.x1[0], torch.tensor([-1.0, -0.5]).double().exp(), atol=1e-4)
+
+
 PINNED = json.loads((Path(__file__).parent / "counts.json").read_text())
 
 
