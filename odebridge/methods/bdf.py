@@ -66,9 +66,10 @@ class Bdf:
 
     D_m are backward differences, on a grid of spacing h, of the polynomial through the last k + 1 points, whatever their
     spacing was: fixed leading coefficients alpha_k = (1 - kappa_k) gamma_k, so that factors are kept while h is. With kappa_k
-    of Shampine & Reichelt (SIAM J. Sci. Comput. 18, 1997) these are the NDF. The error is (kappa_k gamma_k + 1/(k+1)) h^(k+1)
+    of Shampine & Reichelt these are the NDF. The error is (kappa_k gamma_k + 1/(k+1)) h^(k+1)
     x^(k+1), the derivative by a divided difference; after k + 1 steps of one order those of order k - 1 and k + 1 are
     compared with it. Order, history and Newton's iteration belong to each trajectory. Shapes: x (b, *s); h (b,).
+    Source: Shampine & Reichelt, SIAM J. Sci. Comput. 18, 1997.
     Caveat: orders 3 to 5 are not A-stable; for eigenvalues near the imaginary axis take 'rodas5p', 'kvaerno5' or max_order=2.
     Use: `ob.integrate(f, x0, (0.0, 1e5), method="bdf")`.
     """

@@ -76,7 +76,7 @@ class Collocation:
     @property
     def algebraic(self) -> bool:
         """May M be singular: Gauss methods, whose last stage is not the end, carry errors of algebraic components on."""
-        return self.tableau.c[-1] == 1.0
+        return bool(self.tableau.c[-1] == 1.0)
 
     @property
     def order(self) -> int:
