@@ -1,4 +1,4 @@
-"""`method="scipy:Radau"`, `"sundials:BDF"` and their like through `integrate`: one trajectory after the other, outside of PyTorch."""
+"""`method="scipy:Radau"`, `"sundials:BDF"` and their like: one trajectory after the other, outside of PyTorch."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def borrow(name: str, field: Callable[..., Tensor], x0: Any, over: Any, wishes: 
     the library cannot do: gradients, events, grids, other dtypes.
     """
     lookup("method", name, BORROWED)
-    x0, tol, course, f = _checked(name, field, x0, over, wishes)
+    x0, tol, course = _checked(name, field, x0, over, wishes)
     times = save_times(wishes.save, course) if isinstance(wishes.save, At) else None
     inner = sorted(set(clock_values("discontinuities", wishes.discontinuities or (), x0).reshape(-1).tolist()))
     deadline = None if wishes.time_limit is None else time.monotonic() + wishes.time_limit
@@ -81,7 +81,7 @@ def borrow(name: str, field: Callable[..., Tensor], x0: Any, over: Any, wishes: 
         walks.append(pieces)
         if wishes.callback is not None:
             wishes.callback(Progress(i + 1, len(x0) - i - 1, (i + 1) / len(x0)))
-    return _solution(walks, course, times, wishes.save, f)
+    return _solution(walks, course, times, wishes.save)
 
 
 def _walk(name: str, task: Task) -> Walk:
@@ -89,9 +89,7 @@ def _walk(name: str, task: Task) -> Walk:
     return borrowed_scipy.walk(method, task) if library == "scipy" else borrowed_sundials.walk(task)
 
 
-def _checked(
-    name: str, field: Callable[..., Tensor], x0: Any, over: Any, wishes: Wishes
-) -> tuple[Tensor, Tolerance, Course, BoundField]:
+def _checked(name: str, field: Callable[..., Tensor], x0: Any, over: Any, wishes: Wishes) -> tuple[Tensor, Tolerance, Course]:
     """Everything that can be refused before the first step."""
     if name.startswith("sundials") and borrowed_sundials.library() is None:
         raise ValueError(f"method: {name!r} needs scikit-sundae, which is not installed; pip install scikit-sundae.")
@@ -127,7 +125,7 @@ def _checked(
             "wrap the call in torch.no_grad(), or use a method of ours such as 'rodas5p' or 'bdf'."
         )
     _structure(name, wishes.sparsity, x0)
-    return x0.detach(), tol, course, f
+    return x0.detach(), tol, course
 
 
 def _structure(name: str, sparsity: Any, x0: Tensor) -> tuple[tuple[int, int] | None, np.ndarray | None]:
@@ -171,12 +169,14 @@ def _tasks(
         a, b = nodes[k], nodes[k + 1]
         # A field that jumps at a node is asked strictly to the right of its left end: there it has its new values.
         lo, hi = (np.nextafter(a, b), b) if sign > 0 else (np.nextafter(b, a), a)
-        held = fun if len(nodes) == 2 else lambda t, y: fun(min(max(t, lo), hi), y)
-        slope = jac if len(nodes) == 2 or jac is None else lambda t, y: jac(min(max(t, lo), hi), y)
+
+        def held(call: OnArrays) -> OnArrays:
+            return call if len(nodes) == 2 else lambda t, y: call(min(max(t, lo), hi), y)
+
         some = None if at is None else at[(sign * at > sign * a) & (sign * at <= sign * b)]
         return Task(
-            held, x0[i].reshape(-1).numpy(), a, b, rtol, tight, slope, bandwidths, pattern, some,
-            number(wishes.first_step) if k == 0 else None, number(wishes.max_step), wishes.max_steps, deadline,
+            held(fun), x0[i].reshape(-1).numpy(), a, b, rtol, tight, None if jac is None else held(jac), bandwidths, pattern,
+            some, number(wishes.first_step) if k == 0 else None, number(wishes.max_step), wishes.max_steps, deadline,
             isinstance(wishes.save, Dense),
         )  # fmt: skip
 
@@ -221,7 +221,7 @@ def _kept(pieces: list[Walk], course: Course, i: int, times: Tensor | None) -> t
     return torch.cat([ts, *(torch.from_numpy(t) for t, _ in parts)]), torch.cat([xs, *(torch.from_numpy(y) for _, y in parts)])
 
 
-def _solution(walks: list[list[Walk]], course: Course, times: Tensor | None, save: Save, f: BoundField) -> Solution:
+def _solution(walks: list[list[Walk]], course: Course, times: Tensor | None, save: Save) -> Solution:
     x0 = course.x0.detach()
     b, shape = len(x0), x0.shape[1:]
     x1, end = torch.full_like(x0, torch.nan), course.t0.clone()

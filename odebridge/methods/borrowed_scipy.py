@@ -101,6 +101,4 @@ def walk(method: str, task: Task) -> Walk:
     if solver is not None:
         counts |= {"f_evals": int(solver.nfev), "jacobians": int(solver.njev), "factorisations": int(solver.nlu)}
     shape = (len(ts), len(task.y0))
-    return Walk(
-        np.array(ts), np.array(ys).reshape(shape), t, y, counts, stop, "; ".join(n for n in notes if n), tuple(dense)
-    )
+    return Walk(np.array(ts), np.array(ys).reshape(shape), t, y, counts, stop, "; ".join(n for n in notes if n), tuple(dense))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 
+from odebridge.core.optional import optional
 from odebridge.methods.borrowed import OutOfTime, Task, Walk, Watched
 
 STOPS = {-1: "max_steps", -3: "step", -4: "newton", -5: "singular", -6: "singular", -8: "not_finite", -10: "not_finite"}
@@ -17,14 +17,9 @@ class TooManySteps(Exception):
     """So many field evaluations cannot belong to fewer than max_steps steps."""
 
 
-@cache
 def library() -> Any:
     """The module `sksundae.cvode`, or None where scikit-sundae is not installed."""
-    try:
-        import sksundae.cvode  # pyright: ignore[reportMissingImports] - optional
-    except ImportError:
-        return None
-    return sksundae.cvode
+    return optional("sksundae.cvode")
 
 
 def solver_of(task: Task, fun: Watched) -> Any:
@@ -39,7 +34,7 @@ def solver_of(task: Task, fun: Watched) -> Any:
     if task.jac is not None:
         jac = task.jac
 
-        def filled(t: float, y: np.ndarray, yp: np.ndarray, matrix: np.ndarray) -> None:
+        def filled(t: float, y: np.ndarray, yp: np.ndarray, matrix: np.ndarray) -> None:  # noqa: ARG001
             matrix[:] = jac(t, y)
 
         given["jacfn"] = filled
@@ -49,7 +44,7 @@ def solver_of(task: Task, fun: Watched) -> Any:
         given["first_step"] = task.first_step
     if task.max_step is not None:
         given["max_step"] = task.max_step
-    atol = task.atol if isinstance(task.atol, float) else [float(a) for a in task.atol]
+    atol = np.asarray(task.atol, dtype=np.float64).tolist()
     return library().CVODE(rhs, method="BDF", rtol=task.rtol, atol=atol, max_num_steps=task.max_steps, **given)
 
 

@@ -1,8 +1,9 @@
 """Fields of small systems, written once, component by component, as plain arithmetic on whatever is passed in.
 
 The same function serves PyTorch, where a component is a tensor (b,), SciPy, where it is a Python float and a call costs a few
-microseconds instead of one per operation, and JAX or any other library that keeps to the Python array API. Plain arithmetic has a second virtue: no bit of a trajectory's value
-depends on the batch it sits in, which matrix-vector products and fractional powers cannot promise.
+microseconds instead of one per operation, and JAX or any other library that keeps to the Python array API. Plain arithmetic
+has a second virtue: no bit of a trajectory's value depends on the batch it sits in, which matrix-vector products and
+fractional powers cannot promise.
 """
 
 from __future__ import annotations

@@ -1,0 +1,16 @@
+"""Libraries that may be missing."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any
+
+
+@cache
+def optional(module: str) -> Any:
+    """The module of that name, imported now, or None where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return None
