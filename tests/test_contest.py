@@ -103,7 +103,7 @@ def test_a_contest_brackets_repeats_and_survives(contest, tmp_path):
     assert all("did not reach" in row["status"] for row in rows if row["target"] == 1e-30 and row["contender"] == contest.ours)
     assert all(told(row) for row in rows)
     page = markdown("title", "text", rows, {contest.name: cells}, "python x.py")
-    assert "times slower than ours" in page
+    assert "their time / ours" in page
     assert "python x.py" in page
     write(tmp_path, "title", "text", rows, {contest.name: cells}, "python x.py")
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "results.jsonl").read_text().splitlines()]

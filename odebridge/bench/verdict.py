@@ -67,7 +67,7 @@ def markdown(title: str, text: str, rows: Sequence[dict[str, Any]], cells: dict[
     """The page: a table for each contest, the cells behind it, known faults, versions, hardware."""
     out = [f"# {title}", "", text, ""]
     rule = "|---|---|---|---|---|---|"
-    head = "| solver | trajectories per CPU second | times slower than ours | rtol | trajectories | compiling, s |"
+    head = "| solver | trajectories per CPU second | their time / ours | rtol | trajectories | compiling, s |"
     every = "| solver | rtol | error, median | 99 % | failed | ms per trajectory |"
     for contest in dict.fromkeys(row["contest"] for row in rows):
         out += [f"## {contest}", ""]
@@ -147,5 +147,5 @@ def told(row: dict[str, Any]) -> str:
     head = f"{row['contest']} at {row['target']:.0e}: {row['contender']}"
     if row["status"] != "ok":
         return f"{head}: {row['status']}"
-    times = f", {'at least ' if row['at_least'] else ''}{_range(row['ratio'])} times slower than ours" if "ratio" in row else ""
+    times = f", {'at least ' if row['at_least'] else ''}{_range(row['ratio'])} their time over ours" if "ratio" in row else ""
     return f"{head}: {_range(row['per_second'])} trajectories per CPU second{times}"

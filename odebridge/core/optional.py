@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from functools import cache
+from importlib import metadata
 from typing import Any
 
 
@@ -13,4 +14,12 @@ def optional(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
+        return None
+
+
+def installed(distribution: str) -> str | None:
+    """Version of an installed distribution, without importing it, or None."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
         return None

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 
-from odebridge.core.optional import optional
+from odebridge.core.optional import installed, optional
 from odebridge.peers.base import EnsembleRun, PeerRun, absent, no_ensemble, timed
 from odebridge.peers.jax_field import in_jax, libraries
 from odebridge.peers.torchdiffeq import one_of
@@ -103,11 +102,7 @@ class DiffraxPeer:
     @property
     def version(self) -> str | None:
         """Version of diffrax, without importing it."""
-        try:
-            metadata.version("jax")
-            return metadata.version("diffrax")
-        except metadata.PackageNotFoundError:
-            return None
+        return installed("diffrax") if installed("jax") else None
 
     def __call__(
         self, problem: Problem, rtol: float, atol: float, *, max_steps: int | None = None, time_limit: float | None = None

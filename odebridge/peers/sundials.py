@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from importlib import metadata
 
 import numpy as np
 
+from odebridge.core.optional import installed
 from odebridge.methods import borrowed_sundials
 from odebridge.peers.base import EnsembleRun, PeerRun, looped, missing, timed
 from odebridge.peers.scipy import task_of
@@ -31,7 +31,7 @@ class SundialsPeer:
     @property
     def version(self) -> str | None:
         """Version of scikit-sundae."""
-        return None if borrowed_sundials.library() is None else metadata.version("scikit-sundae")
+        return installed("scikit-sundae")
 
     def __call__(
         self, problem: Problem, rtol: float, atol: float, *, max_steps: int | None = None, time_limit: float | None = None

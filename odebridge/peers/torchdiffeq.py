@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from odebridge.core.optional import optional
+from odebridge.core.optional import installed, optional
 from odebridge.peers.base import EnsembleRun, PeerRun, absent, no_ensemble, timed
 from odebridge.problems.base import Problem
 
@@ -62,7 +61,7 @@ class TorchdiffeqPeer:
     @property
     def version(self) -> str | None:
         """Version of torchdiffeq."""
-        return None if optional("torchdiffeq") is None else metadata.version("torchdiffeq")
+        return installed("torchdiffeq")
 
     def __call__(
         self, problem: Problem, rtol: float, atol: float, *, max_steps: int | None = None, time_limit: float | None = None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import metadata
 
 import numpy as np
 import torch
 
-from odebridge.core.optional import optional
+from odebridge.core.optional import installed, optional
 from odebridge.peers.base import EnsembleRun, PeerRun, absent, no_ensemble, timed
 from odebridge.peers.torchdiffeq import Counted, OutOfTime, one_of
 from odebridge.problems.base import Problem
@@ -32,7 +31,7 @@ class TorchodePeer:
     @property
     def version(self) -> str | None:
         """Version of torchode."""
-        return None if optional("torchode") is None else metadata.version("torchode")
+        return installed("torchode")
 
     def __call__(
         self, problem: Problem, rtol: float, atol: float, *, max_steps: int | None = None, time_limit: float | None = None
