@@ -9,15 +9,18 @@ solver runs in lock-step until the last trajectory has finished, so that larger 
 
 from __future__ import annotations
 
+import json
 import resource
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from versus import hold, options, tell
+from versus import command_of, folder_of, hold, options, tell
 
 from odebridge.bench.contest import LOOSE, Contender, Contest, ours, peer
+from odebridge.bench.equal import median
 from odebridge.bench.families import ATOL_PER_RTOL, family, truth
+from odebridge.bench.verdict import head
 
 BATCHES = {"robertson": (1000, 10_000), "van_der_pol": (1000,), "hires": (1000,), "pollu": (1000,)}
 TARGETS = {"robertson": (1e-6, 3e-8), "van_der_pol": (1e-4, 1e-6), "hires": (1e-4, 1e-6), "pollu": (1e-4, 1e-6)}
@@ -56,18 +59,22 @@ def contests(given) -> list[Contest]:
 
 
 def growth(given) -> None:
-    """How our time and memory grow with the batch: Robertson, rtol 1e-4, the second of two solves."""
-    who = ours("rodas5p", compiled=given.compiled)
-    before = None
+    """How our time and memory grow with the batch: Robertson, rtol 1e-4, medians of warm solves, into growth.jsonl."""
+    who, rows = ours("rodas5p", compiled=given.compiled), []
     for b in (100, 1000) if given.quick else GROWTH:
         task = family("robertson", b)
-        cold = who.solve(task, 1e-4, 1e-10, 120.0)
-        warm = who.solve(task, 1e-4, 1e-10, 120.0)
-        grown = "" if before is None else f", {warm.cpu / before[1] / (b / before[0]):.2f} times linear growth"
+        cold = who.solve(task, 1e-4, 1e-10, 300.0)
+        cpu = median([who.solve(task, 1e-4, 1e-10, 120.0).cpu for _ in range(1 if given.quick else 3)])
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        took = f"{warm.cpu:.3f} s ({cold.seconds:.1f} s at first), {b / warm.cpu:.0f}/s"
-        tell(f"growth: B={b}: {took}, peak {peak:.0f} MiB{grown}")
-        before = (b, warm.cpu)
+        row = {"kind": "growth", "solver": who.name, "b": b, "cpu": cpu, "first": cold.seconds, "peak_mib": round(peak)}
+        row["against_linear"] = cpu / rows[-1]["cpu"] / (b / rows[-1]["b"]) if rows else None
+        rows.append(row)
+        linear = f", {row['against_linear']:.2f} times linear growth" if rows[1:] else ""
+        tell(f"growth: B={b}: {cpu:.3f} s ({cold.seconds:.1f} s at first), {b / cpu:.0f}/s, peak {peak:.0f} MiB{linear}")
+    folder = folder_of("ensembles", given)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [head("Growth with the batch", command_of("ensembles")), *rows]
+    (folder / "growth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def main() -> None:

@@ -47,10 +47,22 @@ def options(description: str, names: Sequence[str]) -> argparse.Namespace:
     return given
 
 
+def folder_of(name: str, given: argparse.Namespace) -> Path:
+    """Where the results go."""
+    return given.out or Path(__file__).parent / "results" / (f"{name}-quick" if given.quick else name)
+
+
+def command_of(name: str) -> str:
+    """The command, as it would be typed at the root of the repository, without the folder of the results."""
+    words = list(sys.argv[1:])
+    if "--out" in words:
+        del words[words.index("--out") : words.index("--out") + 2]
+    return " ".join(["python", f"benchmarks/{name}.py", *words])
+
+
 def hold(name: str, title: str, text: str, contests: Sequence[Contest], given: argparse.Namespace) -> None:
     """Run the contests, share the time among them, and write after each, so that an interrupted run keeps what it has."""
-    folder = given.out or Path(__file__).parent / "results" / (f"{name}-quick" if given.quick else name)
-    command = " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]])
+    folder, command = folder_of(name, given), command_of(name)
     rows, cells = [], dict[str, Sequence[Cell]]()
     for i, contest in enumerate(contests):
         left = 60.0 * given.minutes - (time.monotonic() - BEGAN)

@@ -67,12 +67,12 @@ def markdown(title: str, text: str, rows: Sequence[dict[str, Any]], cells: dict[
     """The page: a table for each contest, the cells behind it, known faults, versions, hardware."""
     out = [f"# {title}", "", text, ""]
     rule = "|---|---|---|---|---|---|"
-    head = "| solver | trajectories per CPU second | their time / ours | rtol | trajectories | compiling, s |"
+    titles = "| solver | trajectories per CPU second | their time / ours | rtol | trajectories | compiling, s |"
     every = "| solver | rtol | error, median | 99 % | failed | ms per trajectory |"
     for contest in dict.fromkeys(row["contest"] for row in rows):
         out += [f"## {contest}", ""]
         for target in dict.fromkeys(r["target"] for r in rows if r["contest"] == contest):
-            out += [f"At error {target:.0e}:", "", head, rule]
+            out += [f"At error {target:.0e}:", "", titles, rule]
             out += [_line(r) for r in rows if r["contest"] == contest and r["target"] == target] + [""]
         out += ["<details><summary>every tolerance</summary>", "", every, rule]
         for c in cells.get(contest, ()):
@@ -127,14 +127,18 @@ def commit() -> str:
         return "unknown"
 
 
+def head(title: str, command: str) -> dict[str, Any]:
+    """The first line of a results file: what, how, when and where."""
+    page = {"kind": "run", "title": title, "command": command, "commit": commit(), "utc": now(), **environment()}
+    return {**page, "versions": versions(LIBRARIES)}
+
+
 def write(
     folder: Path, title: str, text: str, rows: Sequence[dict[str, Any]], cells: dict[str, Sequence[Cell]], command: str
 ) -> None:
     """results.jsonl (a head, every cell, every verdict) and table.md."""
     folder.mkdir(parents=True, exist_ok=True)
-    head = {"kind": "run", "title": title, "command": command, "commit": commit(), "utc": now(), **environment()}
-    head["versions"] = versions(LIBRARIES)
-    lines: list[dict[str, Any]] = [head]
+    lines = [head(title, command)]
     lines += [{"kind": "cell", "contest": name, **asdict(c)} for name, of in cells.items() for c in of]
     lines += [{"kind": "verdict", **row} for row in rows]
     text_lines = [json.dumps(finite(line)[0], allow_nan=False) for line in lines]
@@ -144,8 +148,8 @@ def write(
 
 def told(row: dict[str, Any]) -> str:
     """A verdict as one line on the screen."""
-    head = f"{row['contest']} at {row['target']:.0e}: {row['contender']}"
+    where = f"{row['contest']} at {row['target']:.0e}: {row['contender']}"
     if row["status"] != "ok":
-        return f"{head}: {row['status']}"
+        return f"{where}: {row['status']}"
     times = f", {'at least ' if row['at_least'] else ''}{_range(row['ratio'])} their time over ours" if "ratio" in row else ""
-    return f"{head}: {_range(row['per_second'])} trajectories per CPU second{times}"
+    return f"{where}: {_range(row['per_second'])} trajectories per CPU second{times}"
