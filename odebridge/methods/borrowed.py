@@ -68,16 +68,21 @@ class Walk:
 
 
 class Watched:
-    """A field that remembers whether its last value was finite, counts its calls and keeps an eye on the clock."""
+    """A field that remembers its last value, counts its calls and keeps an eye on the clock, at no cost worth naming."""
 
     def __init__(self, fun: OnArrays, deadline: float | None) -> None:
-        self.fun, self.deadline, self.finite, self.calls = fun, deadline, True, 0
+        self.fun, self.deadline, self.calls = fun, deadline, 0
+        self.last = np.zeros(0)
 
     def __call__(self, t: float, y: np.ndarray) -> np.ndarray:
         """fun(t, y)."""
         self.calls += 1
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise OutOfTime
-        out = self.fun(t, y)
-        self.finite = bool(np.isfinite(out).all())
+        self.last = out = self.fun(t, y)
         return out
+
+    @property
+    def finite(self) -> bool:
+        """Was the last value finite?"""
+        return bool(np.isfinite(self.last).all())
