@@ -73,7 +73,8 @@ class Pace:
     """How much time to give, in seconds.
 
     rounds: after the climb. slow: a solve that takes longer is not repeated, and one that takes four times as long ends the
-    climb. least: a measurement repeats solves until it has so many processor seconds. budget: for the whole contest.
+    climb, as do three failures in a row. least: a measurement repeats solves until it has so many processor seconds.
+    budget: for the whole contest.
     """
 
     rounds: int = 5
@@ -168,6 +169,7 @@ def _climb(contest: Contest, who: Contender, pace: Pace, seconds: float, tell: C
     b = len(contest.problem.x0)
     lanes = min(b, who.lanes or b)
     task, cells, spent = first(contest.problem, lanes), [], 0.0
+    lost = 0
     for rtol in who.rtols:
         cell = Cell(who.name, rtol, lanes)
         cells.append(cell)
@@ -193,7 +195,8 @@ def _climb(contest: Contest, who: Contender, pace: Pace, seconds: float, tell: C
         )
         spent += run.seconds + (cold.seconds if quick and len(cells) > 1 else 0.0)  # without compiling
         gone = run.seconds > 4 * pace.slow or spent > seconds or run.seconds == 0
-        if cell.error <= min(contest.targets) or gone or cell.failed > lanes / 2:
+        lost = lost + 1 if cell.failed > lanes / 2 else 0  # many fail at a loose tolerance and none at the next
+        if cell.error <= min(contest.targets) or gone or lost == 3:
             break
     return cells
 
