@@ -54,7 +54,7 @@ def contests(given) -> list[Contest]:
         tell(f"{name}: end states of {len(known)} trajectories are known")
         for b in (100,) if given.quick else sizes:
             who = contenders(given.compiled, given.quick)
-            out.append(Contest(f"{name}, B={b}", family(name, b), known, ATOL_PER_RTOL[name], TARGETS[name], who, who[0].name))
+            out.append(Contest(f"{name}, B={b}", family(name, b), known, ATOL_PER_RTOL[name], TARGETS[name], who))
     return out
 
 

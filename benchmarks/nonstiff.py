@@ -42,7 +42,7 @@ def main() -> None:
         known = truth(family(name, KNOWN), KNOWN, stiff=False)
         for b in (20,) if given.quick else BATCHES:
             who = contenders(given.compiled)
-            todo.append(Contest(f"{name}, B={b}", family(name, b), known, ATOL_PER_RTOL[name], TARGETS, who, who[0].name))
+            todo.append(Contest(f"{name}, B={b}", family(name, b), known, ATOL_PER_RTOL[name], TARGETS, who))
     hold("nonstiff", "Non-stiff ensembles", TEXT, todo, given)
 
 

@@ -41,7 +41,7 @@ def main() -> None:
         task, known = alone(name)
         floor = ATOL_PER_RTOL[name]
         who = contenders(given.compiled)
-        todo.append(Contest(name, task, known, floor, (1e-5, 1e-7), who, who[0].name, floor))
+        todo.append(Contest(name, task, known, floor, (1e-5, 1e-7), who, floor=floor))
     hold("single", "One stiff trajectory", TEXT, todo, given)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from odebridge.bench import families
-from odebridge.bench.contest import Contender, Contest, Pace, errors, first, ours, peer, points, run_contest
+from odebridge.bench.contest import Cell, Contender, Contest, Pace, errors, first, ours, peer, points, run_contest
 from odebridge.bench.equal import Point, bracket, ratio, spread, time_at
 from odebridge.bench.verdict import markdown, told, verdicts, write
 from odebridge.peers.base import EnsembleRun
@@ -103,7 +103,7 @@ def test_a_contest_brackets_repeats_and_survives(contest, tmp_path):
     assert all("did not reach" in row["status"] for row in rows if row["target"] == 1e-30 and row["contender"] == contest.ours)
     assert all(told(row) for row in rows)
     page = markdown("title", "text", rows, {contest.name: cells}, "python x.py")
-    assert "their time / ours" in page
+    assert "their time / our best" in page
     assert "python x.py" in page
     write(tmp_path, "title", "text", rows, {contest.name: cells}, "python x.py")
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "results.jsonl").read_text().splitlines()]
@@ -135,3 +135,19 @@ def test_published_end_states_are_what_single_compares_with():
     reference = problem("hires").reference
     assert reference is not None
     assert np.array_equal(known[0], reference.numpy())
+
+
+def test_the_best_of_ours_is_what_others_are_compared_with():
+    task = families.family("lotka_volterra", 2)
+    names = ("odebridge:slow", "odebridge:fast", "peer")
+    who = [Contender(name, broken) for name in names]
+    times = {"odebridge:slow": 4.0, "odebridge:fast": 1.0, "peer": 8.0}
+    cells = [Cell(n, r, 2, error=r, worst=r, cpu=[times[n], times[n]]) for n in names for r in (1e-2, 1e-4)]
+    rows = verdicts(Contest("x", task, task.x0.numpy(), 1.0, (1e-3, 1e-1), who), cells)
+    at = {r["contender"]: r for r in rows if r["target"] == 1e-3}
+    assert at["peer"]["ratio"]["median"] == pytest.approx(8.0)
+    assert at["odebridge:slow"]["ratio"]["median"] == pytest.approx(4.0)
+    assert "ratio" not in at["odebridge:fast"]
+    assert not at["peer"]["at_least"]
+    # At 0.1 all are more accurate than asked for: ours would give a bound, a peer's time is not comparable.
+    assert all("ratio" not in r for r in rows if r["target"] == 1e-1)

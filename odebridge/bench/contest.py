@@ -38,7 +38,8 @@ class Contender:
 class Contest:
     """A batch of trajectories, what counts as the truth for the first of them (k, n), and who takes part.
 
-    targets: errors at which times are compared. ours: the contender that the others are compared with.
+    targets: errors at which times are compared. ours: how the names of our solvers begin; the others are compared with the
+    best of them at each target.
     floor: error = max |x - r| / (floor + |r|) per component; None: max |x - r| / max |r|. The trajectories' median counts.
     """
 
@@ -48,7 +49,7 @@ class Contest:
     atol_per_rtol: float
     targets: Sequence[float]
     contenders: Sequence[Contender]
-    ours: str
+    ours: str = "odebridge:"
     floor: float | None = None
 
 
