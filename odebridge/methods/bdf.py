@@ -128,6 +128,8 @@ class Bdf:
         x1 = predicted + tried.d
         error, ahead, order, since, lower = self._judged(field, x, x1, tried.d, nodes, points, k, memory)
         kept, retry = left(tried.held, tried.rate, tried.theta)
+        # J was taken at the predicted end of this try: another try ends elsewhere, and after a failure it deserves another J.
+        retry = retry._replace(here=torch.zeros_like(retry.here), good=retry.good & tried.ok)
         trouble = torch.where(tried.ok, int(Result.OK), int(Result.NEWTON_FAILED))
         trouble = torch.where(singular(tried.held.factors), int(Result.SINGULAR), trouble)
         again = memory._replace(

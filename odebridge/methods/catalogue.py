@@ -29,7 +29,7 @@ METHODS: dict[str, Method] = {
     "rodas4": Rosenbrock(rosenbrock.RODAS4),
     "rodas3p": Rosenbrock(rosenbrock.RODAS3P),
     "rodas4pw": Rosenbrock(rosenbrock_w.RODAS4PW),
-    "ros34pw2": Rosenbrock(rosenbrock_w.ROS34PW2),
+    "ros34pw2": Rosenbrock(rosenbrock_w.ROS34PW2, algebraic=False),
     "rodas5p": Rosenbrock(rosenbrock.RODAS5P),
     "tr_bdf2": Dirk(dirk.TR_BDF2),
     "kvaerno3": Dirk(dirk.KVAERNO3),

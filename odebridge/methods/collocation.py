@@ -12,7 +12,7 @@ from torch import Tensor
 
 from odebridge.core.protocols import Counts, Step, System
 from odebridge.core.result import Result
-from odebridge.core.shapes import per_sample
+from odebridge.core.shapes import per_sample, take
 from odebridge.linalg.structure import Dense, full_mass, times_mass
 from odebridge.methods.implicit import (
     Held,
@@ -72,6 +72,11 @@ class Collocation:
     def name(self) -> str:
         """Name of the tableau."""
         return self.tableau.name
+
+    @property
+    def algebraic(self) -> bool:
+        """May M be singular: Gauss methods, whose last stage is not the end, carry errors of algebraic components on."""
+        return self.tableau.c[-1] == 1.0
 
     @property
     def order(self) -> int:
@@ -219,7 +224,7 @@ class Collocation:
             index = torch.arange(len(x), device=x.device) if torch.compiler.is_compiling() else doubtful.nonzero()[:, 0]
             some = field if len(index) == len(x) else field.take(index)
             slope2 = some(t[index], (x + error)[index])
-            part = type(factors)(*(v.index_select(0, index) for v in factors))
+            part = take(factors, index)
             second = some.structure.solve(some, part, slope2 + rest[index])
             error = torch.where(per_sample(doubtful, x).bool(), error.index_copy(0, index, second), error)
         return error, doubtful.to(torch.int64)

@@ -39,6 +39,7 @@ class Rosenbrock:
 
     tableau: RosenbrockTableau
     law: str = "predictive"
+    algebraic: bool = True  # may M be singular: the embedded solution must damp, or no step is short enough for its error
     takes_mass: ClassVar[bool] = True
 
     @property
