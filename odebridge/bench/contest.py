@@ -178,7 +178,11 @@ def _climb(contest: Contest, who: Contender, pace: Pace, seconds: float, tell: C
             warming = COMPILING if len(cells) == 1 else 0.0
             cold = who.solve(task, rtol, rtol * contest.atol_per_rtol, 4 * pace.slow + warming)
             quick = cold.seconds < pace.slow / 2
-            run = who.solve(task, rtol, rtol * contest.atol_per_rtol, 4 * pace.slow) if quick or len(cells) == 1 else cold
+            run = (
+                who.solve(task, rtol, rtol * contest.atol_per_rtol, 4 * pace.slow)
+                if quick or (len(cells) == 1 and cold.ok.all())
+                else cold
+            )
         except Exception as error:  # one contender's fault must not end the contest
             cell.message = f"{type(error).__name__}: {error}"[:300]
             tell(f"{contest.name}: {who.name} {cell.message}")
@@ -194,7 +198,8 @@ def _climb(contest: Contest, who: Contender, pace: Pace, seconds: float, tell: C
             f"{contest.name}: {who.name} rtol {rtol:.0e}: error {cell.error:.1e}, {cell.failed} of {lanes} failed, "
             f"{run.cpu:.3g} s, {lanes / max(run.cpu, 1e-9):.4g} trajectories/s {cell.message[:80]}"
         )
-        spent += run.seconds + (cold.seconds if quick and len(cells) > 1 else 0.0)  # without compiling
+        if cell.failed == 0:  # a trajectory that stalls at a loose tolerance costs more than all at a tight one
+            spent += run.seconds + (cold.seconds if quick and len(cells) > 1 else 0.0)  # without compiling
         gone = run.seconds > 4 * pace.slow or spent > seconds or run.seconds == 0
         lost = lost + 1 if cell.failed > lanes / 2 else 0  # many fail at a loose tolerance and none at the next
         if cell.error <= min(contest.targets) or gone or lost == 3:
