@@ -26,12 +26,16 @@ Solve = Callable[[Problem, float, float, float], EnsembleRun]  # (problem, rtol,
 
 @dataclass(frozen=True)
 class Contender:
-    """One solver. lanes: it gets the first so many trajectories only, because it is slow or because that suits it best."""
+    """One solver. lanes: it gets the first so many trajectories only, because it is slow or because that suits it best.
+
+    compiles: any first solve may compile something, and its time is never taken.
+    """
 
     name: str
     solve: Solve
     lanes: int | None = None
     rtols: Sequence[float] = RTOLS
+    compiles: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def ours(method: str, *, compiled: bool, lanes: int | None = None, rtols: Sequen
         ok = (sol.result == 0).numpy()
         return EnsembleRun(sol.x1.numpy(), totals, clock.seconds, clock.cpu, 0.0, ok, "" if ok.all() else sol.message[:300])
 
-    return Contender(f"odebridge:{method}" + ("" if compiled else " (eager)"), solve, lanes, rtols)
+    return Contender(f"odebridge:{method}" + ("" if compiled else " (eager)"), solve, lanes, rtols, compiled)
 
 
 def peer(name: str, lanes: int | None = None, rtols: Sequence[float] = RTOLS, max_steps: int | None = None) -> Contender:
@@ -175,14 +179,10 @@ def _climb(contest: Contest, who: Contender, pace: Pace, seconds: float, tell: C
         cell = Cell(who.name, rtol, lanes)
         cells.append(cell)
         try:
-            warming = COMPILING if len(cells) == 1 else 0.0
+            warming = COMPILING if len(cells) == 1 or who.compiles else 0.0
             cold = who.solve(task, rtol, rtol * contest.atol_per_rtol, 4 * pace.slow + warming)
-            quick = cold.seconds < pace.slow / 2
-            run = (
-                who.solve(task, rtol, rtol * contest.atol_per_rtol, 4 * pace.slow)
-                if quick or (len(cells) == 1 and cold.ok.all())
-                else cold
-            )
+            again = cold.seconds < pace.slow / 2 or who.compiles or (len(cells) == 1 and bool(cold.ok.all()))
+            run = who.solve(task, rtol, rtol * contest.atol_per_rtol, 4 * pace.slow) if again else cold
         except Exception as error:  # one contender's fault must not end the contest
             cell.message = f"{type(error).__name__}: {error}"[:300]
             tell(f"{contest.name}: {who.name} {cell.message}")
@@ -190,7 +190,7 @@ def _climb(contest: Contest, who: Contender, pace: Pace, seconds: float, tell: C
         off = errors(np.where(run.ok[:, None], run.x1, np.nan), contest.truth, contest.floor)
         cell.error, cell.worst = float(np.median(off)), float(np.quantile(off, 0.99, method="higher"))
         cell.failed, cell.counts, cell.message = int((~run.ok).sum()), dict(run.counts), run.message
-        own = max(cold.seconds - run.seconds, 0.0) if len(cells) == 1 else 0.0
+        own = max(cold.seconds - run.seconds, 0.0) if len(cells) == 1 or who.compiles else 0.0
         cell.compile_seconds = cold.compile_seconds or own
         if run.seconds > 0:
             cell.cpu = [run.cpu / lanes]
@@ -199,7 +199,7 @@ def _climb(contest: Contest, who: Contender, pace: Pace, seconds: float, tell: C
             f"{run.cpu:.3g} s, {lanes / max(run.cpu, 1e-9):.4g} trajectories/s {cell.message[:80]}"
         )
         if cell.failed == 0:  # a trajectory that stalls at a loose tolerance costs more than all at a tight one
-            spent += run.seconds + (cold.seconds if quick and len(cells) > 1 else 0.0)  # without compiling
+            spent += run.seconds + (cold.seconds if again and len(cells) > 1 and not who.compiles else 0.0)  # without compiling
         gone = run.seconds > 4 * pace.slow or spent > seconds or run.seconds == 0
         lost = lost + 1 if cell.failed > lanes / 2 else 0  # many fail at a loose tolerance and none at the next
         if cell.error <= min(contest.targets) or gone or lost == 3:
