@@ -19,6 +19,7 @@ from odebridge.core.protocols import Counts, Field, Jacobian, Method, StepContro
 from odebridge.core.result import Solution, SolveError
 from odebridge.core.shapes import real_dtype
 from odebridge.integrate import check
+from odebridge.integrate.borrowed import Wishes, borrow
 from odebridge.integrate.edge import edged
 from odebridge.integrate.events import Event, checked_events, crossings
 from odebridge.integrate.gradient import Replay
@@ -69,7 +70,8 @@ def integrate(
         over: (t0, t1), floats or (b,) tensors, in either direction: adaptive, every trajectory has its own clock and step.
             `Grid(ts)` or `Steps(n)`: one step per spacing, the controller scales the increment (a residual network).
         args: a nest of tensors (b, ...) that belong to the trajectories.
-        method: a name (`list_methods()`) or a `Method`.
+        method: a name (`list_methods()`) or a `Method`. Names such as "scipy:LSODA" and "sundials:BDF" run the other library's
+            own code, float64 on the CPU, one trajectory after the other: no gradient, events or controller of ours.
         controller: a name (`list_controllers()`) or a `StepController`; None: the method's own law.
         rtol: relative tolerance, a float or (b,). Below 100 roundings of the dtype it is read as that.
         atol: absolute tolerance, a float or a tensor with as many dimensions as x0.
@@ -103,6 +105,16 @@ def integrate(
     Caveat: the field is probed once more for trajectory 0 alone, to notice trajectories that depend on each other.
     Example: `ob.integrate(lambda t, x: -x, torch.ones(1, 1), (0.0, 1.0)).x1`
     """
+    if isinstance(method, str) and ":" in method:
+        refused = {"controller": controller, "events": events, "after": after, "nonnegative": nonnegative, "mass": mass}
+        wishes = Wishes(
+            args, rtol, atol, save, jacobian, sparsity, discontinuities, first_step, max_step, max_steps, time_limit, callback,
+            refused,
+        )  # fmt: skip
+        sol = borrow(method, field, x0, over, wishes)
+        if throw and sol.failures:
+            raise SolveError(sol)
+        return sol
     scheme = lookup("method", method, METHODS) if isinstance(method, str) else method
     where = check.over(over)
     x0 = check.state(x0)
