@@ -57,6 +57,7 @@ TRUST = 1e-2  # the best rate that is believed before it is measured
 # The largest rate by which a first correction is judged. A J that is quite wrong can make all corrections tiny, and only two of
 # them show it: BDF once slid along van der Pol's slow branch with y fixed, at h = 1000, on first corrections alone.
 BELIEVED = 0.3
+NOTHING = 1e-7  # of the tolerance: corrections that are rounding errors do not get smaller
 FAR = 0.2  # relative change of the shift beyond which the factors are made anew (OrdinaryDiffEq.jl: 1/5, CVODE: 0.3)
 SLOW = 0.1  # convergence rate beyond which J is made anew for the next step
 
@@ -182,7 +183,7 @@ def newton(
         done = eta * size <= kappa
         if k == 0:
             done = done & (eta <= BELIEVED)
-        done = done | (size == 0.0)
+        done = done | (size <= NOTHING)
         converged = converged | (active & done)
         active = active & ~done & ~lost
         before = torch.where(active, size, before)

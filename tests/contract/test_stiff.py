@@ -158,6 +158,12 @@ def test_an_old_jacobian_does_not_hold_a_solution_fast(method):
     assert float(((sol.x1 - reference).abs() / (1e-2 + reference.abs())).max()) < 0.1
 
 
+def test_corrections_at_the_level_of_rounding_count_as_converged():
+    """Their quotient is about 1, and says nothing."""
+    sol = ob.solve("stiff_f5", method="kvaerno5", rtol=1e-8, atol=1e-17)
+    assert torch.allclose(sol.x1, ob.problems.problem("stiff_f5").reference, rtol=1e-6)
+
+
 def test_bdf_takes_another_jacobian_when_a_shorter_step_ends_elsewhere():
     """A try across a switching transistor took J where exp had overflowed, and kept it for 25 ever shorter tries."""
     p = ob.problems.problem("transistor_amplifier").batched()
