@@ -2,7 +2,7 @@
 
 from odebridge.integrate.api import integrate
 from odebridge.integrate.events import Event
-from odebridge.integrate.gradient import Replay
+from odebridge.integrate.replay import Replay
 from odebridge.integrate.save import At, Dense, Every, Last
 from odebridge.integrate.steady import steady_state
 

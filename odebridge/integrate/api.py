@@ -21,12 +21,12 @@ from odebridge.core.shapes import real_dtype
 from odebridge.integrate import check
 from odebridge.integrate.edge import edged
 from odebridge.integrate.events import Event, checked_events, crossings
-from odebridge.integrate.gradient import Replay
 from odebridge.integrate.jumps import jumps
 from odebridge.integrate.limits import nonnegative as kept_nonnegative
 from odebridge.integrate.loops import After, follow, limited
+from odebridge.integrate.replay import Replay
 from odebridge.integrate.save import At, Course, Every, Last, Save, part, save_times
-from odebridge.integrate.span import Extras, Limits, Progress, solve_span
+from odebridge.integrate.span import Extras, Limits, Progress, Task
 from odebridge.integrate.structure import check_consistent, detected, mass_matrix, structure
 from odebridge.integrate.system import BoundField, Tally
 from odebridge.methods.catalogue import METHODS
@@ -147,7 +147,12 @@ def integrate(
     with_graph = torch.is_grad_enabled() and any(v.requires_grad for v in needs)
     limits = Limits(max_steps, time_limit, callback)
     extras = Extras(crossing, jumping)
-    sol = solve_span(f, course, tol, scheme, law, save, after, first_step, limits, slope, with_graph, extras)
+    task = Task(f, course, tol, scheme, law, save, after, first_step, limits, slope, extras)
+    if with_graph:
+        sol = gradient.solve(task)
+    else:
+        with torch.no_grad():
+            sol = task.without_graph().found()
     if throw and sol.failures:
         raise SolveError(sol)
     return sol

@@ -1,0 +1,61 @@
+"""Replay: who owns the backward pass by default."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from odebridge.core.result import Result, Solution
+from odebridge.core.shapes import take
+from odebridge.integrate.gradient import Path, StepTape, walk
+from odebridge.integrate.save import At, Dense, Last, recorder
+from odebridge.integrate.span import Task, only_arrived
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Find the steps without a graph, then walk the kept ones with one: the exact gradient of the frozen-step map.
+
+    Memory grows with the kept steps only. Gradients flow to x0, args, parameters and closures of the field, t0, t1, save and
+    event times; the step sizes are constants (Hairer, Norsett & Wanner I, II.6 on internal differentiation). Nothing is
+    walked where nothing needs a gradient.
+    checkpoints: keep so many states only and make the steps between two of them again in the backward pass, "sqrt": as many
+    as there are steps between two; the gradient is the same, memory grows with the root of the number of steps, and the
+    field is evaluated once more. What a search has found (stages by Newton) is kept for all steps all the same.
+    ValueError for anything else. Caveat: Rosenbrock methods differentiate J as well, so the field must be twice
+    differentiable; a random field (dropout) has no gradient that means anything.
+    Use: `ob.integrate(f, x0, (0.0, 9.0), gradient=ob.Replay(checkpoints="sqrt"))`.
+    """
+
+    checkpoints: Any = None
+
+    def __post_init__(self) -> None:
+        n = self.checkpoints
+        if n is not None and n != "sqrt" and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+            raise ValueError(f'Replay: checkpoints must be None, "sqrt" or a whole number of at least 1, got {n!r}.')
+
+    def segment(self, steps: int) -> int:
+        """Steps between two checkpoints; 0 without."""
+        if self.checkpoints is None or steps == 0:
+            return 0
+        count = math.isqrt(steps - 1) + 1 if self.checkpoints == "sqrt" else self.checkpoints
+        return -(-steps // count)
+
+    def solve(self, task: Task) -> Solution:
+        """The solution with its graph."""
+        tape, crossings = StepTape(), task.extras.crossings
+        with torch.no_grad():
+            steps = replace(task.without_graph(), save=Last()).found(tape)
+        f, course, after = task.f, task.course, task.after
+        events = None if crossings is None else crossings.walked(lambda ids: take(f.args, ids))
+        ends = isinstance(task.save, (At, Dense)) or events is not None
+        stopped = steps.result != int(Result.OK)
+        path = Path(tape, f, course, task.method, after, ends, task.extras.jumps, stopped)
+        keeper = recorder(task.save, course, task.method, after is not None)
+        x1, t1, keeper, events = walk(path, keeper, events, self.segment(path.steps))
+        saved, x1 = keeper.packed(), only_arrived(x1, steps.codes)
+        steps = replace(steps, x1=x1, ts=saved.ts, xs=saved.xs, hs=saved.hs, errors=saved.errors, dense=saved.dense)
+        return replace(steps, end=t1, events=() if events is None else events.packed())
