@@ -31,16 +31,17 @@ class StepTape:
     """The kept steps of every trajectory, in order."""
 
     ids: list[Tensor] = field(default_factory=list)
-    rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=list)  # t0, t1, dt, scaled error
+    rows: list[tuple[Tensor, ...]] = field(default_factory=list)  # t0, t1, dt, scaled error
     found: list[Any] = field(default_factory=list)  # what implicit methods have found by iteration
 
     def take(self, tried: Attempt) -> None:
         """Note the kept steps of one round."""
         index = tried.kept.nonzero()[:, 0]
         self.ids.append(tried.ids[index])
-        self.rows.append((tried.t0[index], tried.t1[index], tried.dt[index], tried.error[index]))
+        rows = (tried.t0[index], tried.t1[index], tried.dt[index], tried.error[index])
+        self.rows.append(tuple(v.detach() for v in rows))  # a closure may bring tangents
         if tried.step.found is not None:
-            self.found.append(take(tried.step.found, index))
+            self.found.append(tree_map(Tensor.detach, take(tried.step.found, index)))
 
     def searched(self) -> tuple[Any, Tensor] | None:
         """All that was found, one row per kept step, and the order that brings trajectory 0's steps first, in time."""

@@ -27,15 +27,20 @@ class Replay:
     field is evaluated once more. What a search has found (stages by Newton) is kept for all steps all the same.
     ValueError for anything else. Caveat: Rosenbrock methods differentiate J as well, so the field must be twice
     differentiable; a random field (dropout) has no gradient that means anything.
+    derivatives: 2 makes second derivatives right through implicit methods, whose stages are differentiated by the implicit
+    function theorem, at twice the cost; with 1 they raise RuntimeError. Explicit and Rosenbrock methods always have them.
     Use: `ob.integrate(f, x0, (0.0, 9.0), gradient=ob.Replay(checkpoints="sqrt"))`.
     """
 
     checkpoints: Any = None
+    derivatives: int = 1
 
     def __post_init__(self) -> None:
         n = self.checkpoints
         if n is not None and n != "sqrt" and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
             raise ValueError(f'Replay: checkpoints must be None, "sqrt" or a whole number of at least 1, got {n!r}.')
+        if self.derivatives not in (1, 2):
+            raise ValueError(f"Replay: derivatives must be 1 or 2, got {self.derivatives!r}.")
 
     def segment(self, steps: int) -> int:
         """Steps between two checkpoints; 0 without."""
@@ -49,7 +54,7 @@ class Replay:
         tape, crossings = StepTape(), task.extras.crossings
         with torch.no_grad():
             steps = replace(task.without_graph(), save=Last()).found(tape)
-        f, course, after = task.f, task.course, task.after
+        f, course, after = replace(task.f, derivatives=self.derivatives), task.course, task.after
         events = None if crossings is None else crossings.walked(lambda ids: take(f.args, ids))
         ends = isinstance(task.save, (At, Dense)) or events is not None
         stopped = steps.result != int(Result.OK)
@@ -57,5 +62,6 @@ class Replay:
         keeper = recorder(task.save, course, task.method, after is not None)
         x1, t1, keeper, events = walk(path, keeper, events, self.segment(path.steps))
         saved, x1 = keeper.packed(), only_arrived(x1, steps.codes)
-        steps = replace(steps, x1=x1, ts=saved.ts, xs=saved.xs, hs=saved.hs, errors=saved.errors, dense=saved.dense)
-        return replace(steps, end=t1, events=() if events is None else events.packed())
+        steps = replace(steps, x1=x1, ts=saved.ts, xs=saved.xs, hs=saved.hs, errors=saved.errors, dense=saved.dense, end=t1)
+        h = None if steps.h is None else steps.h.detach()
+        return replace(steps, h=h, events=() if events is None else events.packed())

@@ -237,8 +237,10 @@ def part(of: Callable[[Tensor, Any], Tensor] | None, t: Tensor, x: Tensor) -> Te
     return out
 
 
-def recorder(save: Save, course: Course, method: Method, limited: bool) -> Recorder:
+def recorder(save: Save | Recorder, course: Course, method: Method, limited: bool) -> Recorder:
     """The recorder of a policy for one solve; `limited`: a limiter moves the states after each step."""
+    if isinstance(save, Recorder):
+        return save
     if isinstance(save, At):
         return _Times(course, method, save_times(save, course), limited, save.of)
     if isinstance(save, Last):

@@ -122,7 +122,7 @@ class Task:
     tol: Tolerance
     method: Method
     controller: StepController
-    save: Save
+    save: Save | Recorder
     after: After | None
     first_step: Any
     limits: Limits
