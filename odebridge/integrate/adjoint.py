@@ -15,6 +15,7 @@ from odebridge.core.shapes import leaves
 from odebridge.integrate import check
 from odebridge.integrate.backsolve import Backward
 from odebridge.integrate.leaves import leaves_of
+from odebridge.integrate.loops import Trying
 from odebridge.integrate.save import At, Dense, Last, save_times
 from odebridge.integrate.span import Task
 from odebridge.linalg.structure import Dense as Full
@@ -36,6 +37,8 @@ class Adjoint:
     of order 6 on the dense output of each backward step, so its memory is one gradient, whatever the batch.
     drift: after a backsolve between two saved times x is compared with the forward state; on_drift says what happens where
     they differ by more than `drift` times the tolerance: "warn" (`DriftWarning`), "raise" (RuntimeError) or "ignore".
+    controller, first_step, trying: of the backward solve, where they are not those that follow from the method; parameters:
+    tensors that need a gradient beside those that are found. They are for libraries built on this one.
     Gradients reach x0, args, parameters and every tensor in a closure that the field uses at the start (one that enters later
     raises RuntimeError), t0, t1, save times. ValueError for `after`, `nonnegative`, events, discontinuities, a mass matrix,
     sparsity, complex states, other saves than `Last` and `At`. RuntimeError where the backward solve fails, and for second
@@ -51,6 +54,10 @@ class Adjoint:
     max_steps: int = 10_000
     drift: float = 100.0
     on_drift: str = "warn"
+    controller: Any = None
+    first_step: Any = None
+    trying: Trying | None = None
+    parameters: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, choice in (
@@ -75,7 +82,7 @@ class Adjoint:
                 assert sol.dense is not None
                 xs = sol.dense(times.detach())
             assert xs is not None
-        shared = _shared(plain)
+        shared = _shared(plain, self.parameters)
         backward = Backward(self, plain, sol, times.detach(), xs, shared)
         x1, xs = _Node.apply(backward, sol.x1, xs, course.x0, course.t0, course.t1, times, *leaves(task.f.args), *shared)  # type: ignore[misc]
         kept = isinstance(task.save, At)
@@ -118,11 +125,11 @@ def _refuse(task: Task) -> None:
             raise ValueError(f"gradient: Adjoint does not cover {what}, and would be wrong there; use ob.Replay().")
 
 
-def _shared(plain: Task) -> list[Tensor]:
+def _shared(plain: Task, more: tuple[Tensor, ...]) -> list[Tensor]:
     """The leaves that all trajectories share: parameters of a module, and what one pass of the field reaches."""
     field = plain.f.field
     owned = [p for p in field.parameters() if p.requires_grad] if isinstance(field, nn.Module) else []
-    found: dict[int, Tensor] = {id(p): p for p in owned}
+    found: dict[int, Tensor] = {id(p): p for p in (*owned, *more) if p.requires_grad}
     for leaf in leaves_of(plain.f, plain.course.t0, plain.course.x0):
         found[id(leaf)] = leaf
     return list(found.values())

@@ -17,7 +17,7 @@ from odebridge.core.shapes import leaves, per_sample, take, tree_map
 from odebridge.core.tolerance import Tolerance
 from odebridge.integrate.dense import Interpolant, evaluate
 from odebridge.integrate.leaves import hides_leaves, reached
-from odebridge.integrate.loops import Attempt
+from odebridge.integrate.loops import Attempt, attempt
 from odebridge.integrate.save import Course, Recorder, Saved, coefficients
 from odebridge.integrate.span import Limits, Task
 from odebridge.integrate.system import BoundField, Tally
@@ -135,7 +135,11 @@ class Backward:
         method = policy.method if not isinstance(policy.method, str) else lookup("method", policy.method, METHODS)
         method = task.method if own else method
         law = task.controller if own else lookup("controller", method.law, CONTROLLERS)
-        self.task = replace(task, method=method, controller=law, limits=Limits(policy.max_steps, task.limits.time_limit, None))
+        law = law if policy.controller is None else policy.controller
+        limits = Limits(policy.max_steps, task.limits.time_limit, None)
+        self.task = replace(task, method=method, controller=law, limits=limits, trying=policy.trying or attempt)
+        if policy.first_step is not None:
+            self.task = replace(self.task, first_step=policy.first_step)
         x0, t0, t1, _ = task.course
         # Times and states at which something enters: start, saved times, end. What a failed trajectory has not reached is
         # read as the last that it has, and gets no gradient.

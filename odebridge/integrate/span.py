@@ -128,6 +128,7 @@ class Task:
     limits: Limits
     slope: Tensor
     extras: Extras = Extras()
+    trying: Trying = attempt  # makes one round
 
     def without_graph(self) -> Task:
         """The same, of numbers only."""
@@ -135,7 +136,7 @@ class Task:
         f = replace(self.f, args=tree_map(Tensor.detach, self.f.args), user_jacobian=self.f.user_jacobian)
         return replace(self, course=plain, f=f, slope=self.slope.detach())
 
-    def found(self, tape: StepTape | None = None, trying: Trying = attempt) -> Solution:
+    def found(self, tape: StepTape | None = None, trying: Trying | None = None) -> Solution:
         """The solve by the adaptive loop, with a graph only if `trying` makes one."""
         f, (x0, t0, t1, sign), tol, extras = self.f, self.course, self.tol, self.extras
         piece = None if extras.jumps is None else extras.jumps.piece(t0, sign)
@@ -165,7 +166,7 @@ class Task:
             )
             for i in not_finite.nonzero()[:, 0]
         ]
-        lanes = reach(lanes, f, self.method, self.controller, self.after, self.limits.max_steps, watch, trying)
+        lanes = reach(lanes, f, self.method, self.controller, self.after, self.limits.max_steps, watch, trying or self.trying)
         saved = keeper.packed()
         failures = tuple(sorted(watch.failures, key=lambda fail: fail.trajectory))
         return Solution(
