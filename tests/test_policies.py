@@ -488,18 +488,20 @@ def rates(method, gradient, rtol=1e-8, atol=1e-12):
     return k.grad
 
 
+ROBERTSON = torch.tensor([[2.7725510565, -1.4910390027, -1.3418325020]], dtype=D)  # rodas5p at rtol 1e-11, atol 1e-15
+
+
 def test_gradient_of_robertsons_rate_constants():
-    exact = rates("rodas5p", ob.Replay(), 1e-11, 1e-15)
-    assert torch.allclose(rates("rodas5p", ob.Replay()), exact, rtol=1e-5)
-    assert torch.allclose(rates("rodas5p", ob.Replay("sqrt")), exact, rtol=1e-5)
+    assert torch.allclose(rates("rodas5p", ob.Replay()), ROBERTSON, rtol=1e-5)
+    assert torch.allclose(rates("rodas5p", ob.Replay("sqrt"), 1e-7, 1e-11), ROBERTSON, rtol=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["kvaerno5", "radau5"])
 def test_gradient_of_robertsons_rate_constants_by_implicit_methods(method):
-    exact = rates("rodas5p", ob.Replay(), 1e-11, 1e-15)
-    assert torch.allclose(rates(method, ob.Replay()), exact, rtol=1e-5)
-    assert torch.allclose(rates("rodas5p", ob.Forward()), exact, rtol=1e-5)
+    assert torch.allclose(rates("rodas5p", ob.Replay(), 1e-10, 1e-14), ROBERTSON, rtol=1e-8)
+    assert torch.allclose(rates(method, ob.Replay()), ROBERTSON, rtol=1e-5)
+    assert torch.allclose(rates("rodas5p", ob.Forward()), ROBERTSON, rtol=1e-5)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ob.DriftWarning)
-        assert torch.allclose(rates("rodas5p", ob.Adjoint("interpolated")), exact, rtol=1e-3)
+        assert torch.allclose(rates("rodas5p", ob.Adjoint("interpolated")), ROBERTSON, rtol=1e-3)

@@ -63,11 +63,12 @@ class Nodes(Controller):
     def __call__(self, seen: Observation, memory: None) -> tuple[Any, None]:
         """The way to the next node, in the direction of the solve; beyond the last to the end."""
         t, t1 = torch.as_tensor(seen.t), torch.as_tensor(seen.t1)
-        t = t.detach().contiguous()
-        above = torch.searchsorted(self.times, t, right=True).clamp_max(len(self.times) - 1)
-        below = (torch.searchsorted(self.times, t) - 1).clamp_min(0)
+        t = t.detach()
+        near = 8.0 * torch.finfo(torch.float64).eps * t.abs()  # the clock has reached a node that is closer than that
+        above = torch.searchsorted(self.times, (t + near).contiguous(), right=True).clamp_max(len(self.times) - 1)
+        below = (torch.searchsorted(self.times, (t - near).contiguous()) - 1).clamp_min(0)
         way = (self.times[torch.where(t1 < t, below, above)] - t).abs()
-        return torch.where(way > 0.0, way, (t1.detach() - t).abs().clamp_min(1e-300)), None
+        return torch.where(way > near, way, (t1.detach() - t).abs().clamp_min(1e-300)), None
 
     def accepts(self, error: Tensor, memory: Any) -> Tensor:
         """Every try."""

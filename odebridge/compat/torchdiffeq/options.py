@@ -111,9 +111,10 @@ def watched(func: Any, form: Form, suffix: str = "") -> Trying:
 
     def trying(*given: Any) -> tuple[Lanes, Attempt]:
         lanes, tried = attempt(*given)
+        y0 = form.parts(tried.x0[0, : form.size].detach())  # the adjoint's rounds have more behind the state
         for callback, wanted in ((step, True), (kept, bool(tried.kept[0])), (lost, not bool(tried.kept[0]))):
             if callback is not None and wanted:
-                callback(tried.t0[0].detach(), form.parts(tried.x0[0].detach()), tried.dt[0].detach())
+                callback(tried.t0[0].detach(), y0, tried.dt[0].detach())
         return lanes, tried
 
     return trying

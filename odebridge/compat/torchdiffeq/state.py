@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from odebridge.core.tolerance import Tolerance
-from odebridge.integrate import check
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,11 @@ class Form:
             if not (v.is_floating_point() or v.is_complex()):
                 raise TypeError(f"y0: must be floating or complex, got {v.dtype}.")
         return cls(tuple(v.shape for v in parts), isinstance(y0, Tensor))
+
+    @property
+    def size(self) -> int:
+        """Numbers in the state."""
+        return sum(prod(s) for s in self.shapes)
 
     def flat(self, y: Any, like: Tensor | None = None) -> Tensor:
         """(n,) of a state; a part that broadcasts against its shape is expanded, as torchdiffeq does."""
@@ -57,12 +61,10 @@ class Form:
 
         return field
 
-    def tolerance(self, rtol: Any, atol: Any, x: Tensor, norm: Any) -> Tolerance:
-        """Tolerances, numbers or tuples of one for each part; ValueError below 0. norm: of a state of scaled errors."""
+    def tolerance(self, rtol: Any, atol: Any, x: Tensor, norm: Any, most: float) -> Tolerance:
+        """Tolerances, numbers or tuples of one for each part, read as at most `most`; ValueError below 0. norm: of a state."""
         each = [self._spread(name, v, x) for name, v in (("rtol", rtol), ("atol", atol))]
-        base = check.tolerance(torch.zeros(1), each[1][None], x)
-        check.tolerance(0.0, each[0][None], x)
-        relative = each[0][None]
+        relative, absolute = (v[None].clamp_max(most) for v in each)
 
         class Scaled(Tolerance):
             """Weights with an rtol for each component, and the norm of the user."""
@@ -77,9 +79,13 @@ class Form:
                 return torch.stack([torch.as_tensor(norm(form.parts(v))).abs().double().reshape(()) for v in scaled])
 
         form = self
-        return Scaled(relative.amax(1), base.atol)
+        return Scaled(relative.amax(1), absolute)
 
     def _spread(self, name: str, given: Any, x: Tensor) -> Tensor:
+        several = isinstance(given, (tuple, list))
+        v = torch.stack([torch.as_tensor(w).min() for w in given]) if several else torch.as_tensor(given)
+        if not bool((torch.isfinite(v) & (v >= 0)).all()):
+            raise ValueError(f"{name}: must be finite and at least 0, got {given!r}.")
         if isinstance(given, (tuple, list)):
             if len(given) != len(self.shapes):
                 raise ValueError(f"{name}: has {len(given)} parts for a state of {len(self.shapes)}.")
