@@ -337,7 +337,7 @@ def test_a_constant_jacobian_is_refused_where_the_gradient_would_lose_its_order(
         Rosenbrock(METHODS[name].tableau, jacobian_gradient="none")
 
 
-@pytest.mark.parametrize("name", ["rodas4pw", "ros34pw2"])
+@pytest.mark.parametrize("name", ["rodas4pw", "ros34pw2", "rosenbrock23"])
 def test_with_a_constant_jacobian_the_gradient_has_the_order_of_the_method(name):
     method = Rosenbrock(METHODS[name].tableau, jacobian_gradient="detach")
 

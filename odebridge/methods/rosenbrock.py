@@ -37,7 +37,7 @@ class Rosenbrock:
     jacobian_gradient: "exact" differentiates J and df/dt as well; "detach" takes them as constants, which halves the backward
     pass and asks for no second derivative of f. Where J is a constant, the derivative of the method is a method with an
     inexact J for the variational equation, so its order is the W-order: ValueError unless that is the order of the method
-    ('rodas4pw', 'ros34pw2'; Rodas5P would fall from 5 to 2).
+    ('rodas4pw', 'ros34pw2', 'rosenbrock23'; Rodas5P would fall from 5 to 2).
     Use: `ob.integrate(f, x0, (0.0, 1e5), method="rodas5p")`.
     """
 
@@ -52,7 +52,7 @@ class Rosenbrock:
         if self.jacobian_gradient == "detach" and self.tableau.w_order < self.tableau.order:
             raise ValueError(
                 f"jacobian_gradient: with a constant Jacobian the gradient of {self.tableau.name!r} has order "
-                f"{self.tableau.w_order} and not {self.tableau.order}; detach works with 'rodas4pw' and 'ros34pw2'."
+                f"{self.tableau.w_order} and not {self.tableau.order}; detach works with 'rodas4pw', 'ros34pw2' and 'rosenbrock23'."
             )
 
     @property
