@@ -85,6 +85,42 @@ def test_checkpoints_that_mean_nothing_are_refused(checkpoints):
         ob.Replay(checkpoints)
 
 
+# --- Steps at once ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["tsit5", "rodas5p", "radau5"])
+def test_steps_made_at_once_have_the_gradient_of_the_walk(method):
+    options = {"rtol": 1e-5, "atol": 1e-7, "t0": 0.1}
+    for a, b in zip(
+        gradients(ob.Replay(), method, **options), gradients(ob.Replay(at_once=True), method, **options), strict=True
+    ):
+        assert torch.allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_steps_made_at_once_with_lanes_that_fail_or_do_not_move():
+    def run(policy):
+        x0 = torch.tensor([[0.4], [3.0], [0.5]], dtype=D, requires_grad=True)
+        t1 = torch.tensor([1.0, 1.0, 0.0], dtype=D)
+        sol = ob.integrate(lambda t, x: x * x, x0, (0.0, t1), throw=False, gradient=policy)
+        torch.nansum(sol.x1).backward()
+        return x0.grad
+
+    assert torch.allclose(run(ob.Replay()), run(ob.Replay(at_once=True)), rtol=1e-12)
+
+
+def test_steps_at_once_are_refused_where_they_do_not_stand_alone():
+    x0 = torch.ones(1, 2, dtype=D, requires_grad=True)
+    for options in (
+        {"method": "kvaerno5"}, {"method": "bdf"}, {"method": "auto"}, {"save": ob.Every()}, {"discontinuities": (0.5,)},
+        {"events": ob.Event(lambda t, x: x[:, 0] - 0.5)},
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="at_once"):
+            ob.integrate(lambda t, x: -x, x0, (0.0, 1.0), gradient=ob.Replay(at_once=True), **options)
+    x1 = ob.integrate(lambda t, x: -x, x0, (0.0, 1.0), gradient=ob.Replay(at_once=True)).x1
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.grad(x1.sum(), x0, create_graph=True)
+
+
 # --- Forward ---------------------------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,7 @@ class StepTape:
 
     ids: list[Tensor] = field(default_factory=list)
     rows: list[tuple[Tensor, ...]] = field(default_factory=list)  # t0, t1, dt, scaled error
+    states: list[Tensor] | None = None  # where each step began, if that is asked for
     found: list[Any] = field(default_factory=list)  # what implicit methods have found by iteration
 
     def take(self, tried: Attempt) -> None:
@@ -40,6 +41,8 @@ class StepTape:
         self.ids.append(tried.ids[index])
         rows = (tried.t0[index], tried.t1[index], tried.dt[index], tried.error[index])
         self.rows.append(tuple(v.detach() for v in rows))  # a closure may bring tangents
+        if self.states is not None:
+            self.states.append(tried.x0[index].detach())
         if tried.step.found is not None:
             self.found.append(tree_map(Tensor.detach, take(tried.step.found, index)))
 

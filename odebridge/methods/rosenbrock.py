@@ -52,7 +52,7 @@ class Rosenbrock:
         if self.jacobian_gradient == "detach" and self.tableau.w_order < self.tableau.order:
             raise ValueError(
                 f"jacobian_gradient: with a constant Jacobian the gradient of {self.tableau.name!r} has order "
-                f"{self.tableau.w_order} and not {self.tableau.order}; detach works with 'rodas4pw', 'ros34pw2' and 'rosenbrock23'."
+                f"{self.tableau.w_order} and not {self.tableau.order}; it works with 'rodas4pw', 'ros34pw2', 'rosenbrock23'."
             )
 
     @property
