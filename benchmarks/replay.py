@@ -13,7 +13,7 @@ import torch
 import odebridge as ob
 
 
-def van_der_pol(t: torch.Tensor, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+def van_der_pol(_: torch.Tensor, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
     """N / 2 oscillators side by side."""
     a, b = x.chunk(2, -1)
     return torch.cat([b, p * (1 - a * a) * b - a], -1)
@@ -36,9 +36,8 @@ def run(method: str, b: int, n: int, policy: ob.Replay) -> tuple[float, torch.Te
 def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    print(
-        f"torch {torch.__version__}, CPU, 1 thread\n\n| method | b | n | steps | one by one, s | at once, s | ratio |\n|---|---|---|---|---|---|---|"
-    )
+    print(f"torch {torch.__version__}, CPU, 1 thread\n")
+    print("| method | b | n | steps | one by one, s | at once, s | ratio |\n|---|---|---|---|---|---|---|")
     for method in ("tsit5", "rodas5p"):
         for b, n in ((1, 2), (1, 16), (1, 64), (32, 2), (32, 16), (256, 2)):
             walked, g0, steps = run(method, b, n, ob.Replay())

@@ -263,11 +263,11 @@ def test_a_backsolve_that_loses_the_state_says_so(mu):
 
 
 def test_adjoint_refuses_what_it_would_get_wrong():
-    x0 = torch.ones(1, 2, dtype=D, requires_grad=True)
+    x0 = torch.ones(1, 20, dtype=D, requires_grad=True)
     for options in (
         {"after": torch.relu}, {"nonnegative": True}, {"events": ob.Event(lambda t, x: x[:, 0] - 0.5)},
         {"discontinuities": (0.5,)}, {"save": ob.Every()}, {"save": ob.Dense()},
-        {"mass": torch.tensor([2.0, 1.0], dtype=D), "method": "rodas5p"}, {"sparsity": (1, 1), "method": "rodas5p"},
+        {"mass": torch.full((20,), 2.0, dtype=D), "method": "rodas5p"}, {"sparsity": (1, 1), "method": "rodas5p"},
     ):  # fmt: skip
         with pytest.raises(ValueError, match="gradient: Adjoint does not cover"):
             ob.integrate(lambda t, x: -x, x0, (0.0, 1.0), gradient=ob.Adjoint(), **options)
