@@ -31,7 +31,8 @@ class Replay:
     derivatives: 2 makes second derivatives right through implicit methods, whose stages are differentiated by the implicit
     function theorem, at twice the cost; with 1 they raise RuntimeError. Explicit and Rosenbrock methods always have them.
     at_once: make all kept steps as one batch and tie them together by a pass of n x n matrices, instead of walking from one to
-    the next: several times faster for small states and many steps (benchmarks/replay.py), memory as without checkpoints.
+    the next: faster for small states and many steps (benchmarks/replay.py), memory as without checkpoints. Rosenbrock
+    methods lose again from a dozen components on, since their step is dear to differentiate n times.
     ValueError for methods whose steps depend on earlier ones (DIRK, BDF, auto ...), events, discontinuities and saves other
     than `Last` and `At`; first derivatives only.
     Use: `ob.integrate(f, x0, (0.0, 9.0), gradient=ob.Replay(checkpoints="sqrt"))`.
