@@ -21,8 +21,11 @@ BOUND = 100.0
 SHOWN = (1e-3, 1e-5, 1e-7, 1e-9)
 # Why a cell that ends with OK may be above the bound, by problem and method ("*": all of them).
 REASONS: dict[tuple[str, str], str] = {
-    ("prothero_robinson", "gauss6"): "Gauss methods do not damp (R(∞) is 1 or -1): errors of the stiff component are carried on to "
-    "the end, and an estimate of order 3 does not see them. Use a method that is L-stable.",
+    (
+        "prothero_robinson",
+        "gauss6",
+    ): "Gauss methods do not damp (R(∞) is 1 or -1): errors of the stiff component are carried on "
+    "to the end, and an estimate of order 3 does not see them. Use a method that is L-stable.",
 }
 
 Row = dict[str, Any]

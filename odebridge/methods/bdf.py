@@ -12,11 +12,12 @@ from torch import Tensor
 
 from odebridge.core.protocols import Counts, Step, System
 from odebridge.core.result import Result
-from odebridge.core.shapes import per_sample
+from odebridge.core.shapes import per_sample, tree_map
 from odebridge.linalg.structure import over_mass, times_mass
 from odebridge.methods.history import backward_differences, combined, divided, powers
 from odebridge.methods.implicit import (
     Held,
+    differentiated,
     hold,
     left,
     newton,
@@ -242,10 +243,13 @@ class Bdf:
         shift, end = alpha / size, clock + dt
         with torch.no_grad():
             jac, _ = form.differentiate(field, end, predicted + d)
-            factors = form.factor(field, jac, shift)
-        moved = psi * per_sample(1.0 / size, x) + d * per_sample(shift, x)
-        change = form.solve(field, factors, field(end, predicted + d) - times_mass(field.mass, moved))
-        new = d + (change - change.detach())
+            factors = tree_map(Tensor.detach, form.factor(field, jac, shift))
+
+        def correction(v: Tensor) -> Tensor:
+            moved = psi * per_sample(1.0 / size, x) + v * per_sample(shift, x)
+            return form.solve(field, factors, field(end, predicted + v) - times_mass(field.mass, moved))
+
+        new = differentiated(field, d, correction)
         x1 = predicted + new
         past = self._moved(None, clock, x, memory, k, k * 0)
         slope1 = times_mass(field.mass, psi + per_sample(alpha, x) * new) * per_sample(1.0 / size, x)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from odebridge.core.derivatives import first_only
 from odebridge.core.protocols import System
 from odebridge.core.shapes import take, tree_map
 from odebridge.core.tolerance import Tolerance, rms
@@ -40,6 +41,27 @@ def on_own_terms(field: System, x: Tensor) -> Tolerance:
         return field.tol
     tight = torch.full((len(x),), 1e4 * torch.finfo(x.dtype).eps, dtype=x.dtype, device=x.device)
     return Tolerance(tight, tight.reshape(-1, *(1,) * (x.dim() - 1)))
+
+
+ONCE = (
+    "gradient: the stages of an implicit method are differentiated once, by the implicit function theorem; for second "
+    "derivatives (create_graph=True, torch.func.jacrev or hessian) over a span write gradient=ob.Replay(derivatives=2), or use "
+    "a Rosenbrock or an explicit method."
+)
+
+
+def differentiated(field: System, found: Tensor, correction: Callable[[Tensor], Tensor]) -> Tensor:
+    """What Newton's iteration has found, with its derivatives by the implicit function theorem.
+
+    correction(z) = -W^-1 G(z, p) with W the Jacobian of G at the solution, taken as a constant. One correction has the first
+    derivative dz/dp = -W^-1 dG/dp; each further one gains an order, since with W exact the iteration contracts like the
+    distance itself. The value stays as it was found, to the bit. `field.derivatives` says how many are wanted.
+    """
+    z = found.detach()
+    for _ in range(field.derivatives):
+        move = correction(z)
+        z = z + (move - move.detach())
+    return first_only(z, ONCE) if field.derivatives == 1 else z
 
 
 class Held(NamedTuple):
