@@ -28,8 +28,8 @@ import torch
 from scipy.integrate import solve_ivp
 from scipy.linalg import solveh_banded
 
+from odebridge.core.arrays import on_arrays
 from odebridge.problems import PROBLEMS, Problem, problem
-from odebridge.problems.arrays import on_arrays
 from odebridge.problems.componentwise import Field
 from odebridge.problems.reference_grids import GRIDS
 from odebridge.problems.reference_states import STATES, Known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,12 +27,23 @@ def first_line(thing: object) -> str:
     return (thing.__doc__ or "").strip().splitlines()[0]
 
 
+def source(thing: object) -> str:
+    """What a docstring names after "Source:", to the end of the sentence or the next label."""
+    text = " ".join((type(thing).__doc__ or "").split())
+    found = re.search(r"Source: (.*?)(?:\. (?=Caveat|Use|ValueError|All)|$)", text) or re.search(
+        r"\(([^()]*\d{4}[^()]*)\)", text
+    )
+    if found is None:
+        raise ValueError(f"{type(thing).__name__}: its docstring names no source")
+    return found[1].rstrip(".")
+
+
 def methods() -> str:
     """Order, order of the error estimate and of the dense output, f evaluations of one step, own law, reference."""
     rows = []
     for name, method in METHODS.items():
         tableau = getattr(method, "tableau", None)
-        reference = "Tsit5 and Rodas5P, chosen per trajectory" if tableau is None else tableau.reference
+        reference = source(method) if tableau is None else tableau.reference
         error = "none" if method.error_order is None else method.error_order
         rows.append(
             [f"`{name}`", method.order, error, method.dense_order, tableau.stages if tableau else "", method.law, reference]

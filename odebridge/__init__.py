@@ -12,7 +12,20 @@ from odebridge.core.protocols import DepthField, Method, Observation, Step, Step
 from odebridge.core.result import Result, Solution, SolveError
 from odebridge.core.tolerance import Tolerance
 from odebridge.data import list_data
-from odebridge.integrate import At, Dense, Event, Every, Last, Replay, integrate, steady_state
+from odebridge.integrate import (
+    Adjoint,
+    At,
+    Dense,
+    Direct,
+    DriftWarning,
+    Event,
+    Every,
+    Forward,
+    Last,
+    Replay,
+    integrate,
+    steady_state,
+)
 from odebridge.methods import list_methods
 from odebridge.nets import list_models
 from odebridge.problems import Problem, list_problems, solve
@@ -20,8 +33,8 @@ from odebridge.problems import Problem, list_problems, solve
 __version__ = "0.1.0"
 
 __all__ = [
-    "At", "Dense", "DepthField", "Event", "Every", "Forcing", "Grid", "Last", "Method", "Observation", "Problem", "Replay",
-    "Result", "Solution", "SolveError", "Span", "Step", "StepController", "Steps", "Tolerance", "control", "data",
-    "integrate", "list_controllers", "list_data", "list_methods", "list_models", "list_problems", "metrics", "nets",
-    "problems", "solve", "steady_state", "train",
+    "Adjoint", "At", "Dense", "DepthField", "Direct", "DriftWarning", "Event", "Every", "Forcing", "Forward", "Grid", "Last",
+    "Method", "Observation", "Problem", "Replay", "Result", "Solution", "SolveError", "Span", "Step", "StepController",
+    "Steps", "Tolerance", "control", "data", "integrate", "list_controllers", "list_data", "list_methods", "list_models",
+    "list_problems", "metrics", "nets", "problems", "solve", "steady_state", "train",
 ]  # fmt: skip

@@ -27,6 +27,7 @@ from odebridge.core.names import lookup, matching, nearest
 from odebridge.core.result import Result, Solution
 from odebridge.data import DATA
 from odebridge.integrate import Every, Last, integrate
+from odebridge.methods.borrowed import BORROWED
 from odebridge.methods.catalogue import METHODS
 from odebridge.nets import MODELS
 from odebridge.problems import PROBLEMS, Problem, problem
@@ -34,7 +35,7 @@ from odebridge.train import Epoch
 
 SUITES: dict[str, Callable[..., Path]] = {"quick": quick}
 KINDS: dict[str, Mapping[str, Any]] = {
-    "methods": METHODS,
+    "methods": {**METHODS, **BORROWED},
     "controllers": {**CONTROLLERS, **ATTENTION},
     "problems": PROBLEMS,
     "models": MODELS,
@@ -144,9 +145,10 @@ def solve(
     with refusing():
         wanted = problem(name)
         scheme = method or ("rodas5p" if wanted.stiff else "tsit5")
-        lookup("method", scheme, METHODS)
-        law = controller or METHODS[scheme].law
-        _check_law(law, first_step)
+        lookup("method", scheme, {**METHODS, **BORROWED})
+        law = "of its own" if scheme in BORROWED else controller or METHODS[scheme].law
+        if scheme in METHODS:
+            _check_law(law, first_step)
         if t1 is not None and t1 != wanted.span[1]:
             wanted = replace(wanted, span=(wanted.span[0], t1), reference=None, digits=None)
     if plot is not None:

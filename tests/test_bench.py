@@ -224,7 +224,7 @@ def test_threads_are_put_back():
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("name", list(PEERS))
+@pytest.mark.parametrize("name", list_peers("scipy:*"))  # the optional ones: test_peers.py
 def test_every_peer_solves_or_says_why_not(name):
     peer, system = PEERS[name], problem("hires")
     out = peer(system, 1e-6, 1e-9, max_steps=600)

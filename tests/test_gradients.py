@@ -141,7 +141,7 @@ def test_nothing_is_walked_where_nothing_needs_it():
 
 
 def test_trainable_controllers_are_refused_over_a_span_with_a_sentence():
-    with pytest.raises(ValueError, match="trainable parameters"):
+    with pytest.raises(ValueError, match=r"ob\.Direct"):
         ob.integrate(lambda t, x: -x, torch.ones(1, 4), (0.0, 1.0), controller=ob.control.SE(4, reduction=2))
     frozen = ob.control.SE(4, reduction=2).requires_grad_(False)
     with pytest.raises(ValueError, match="per-channel steps have no common clock"):

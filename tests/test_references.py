@@ -71,6 +71,29 @@ def test_auto_turns_stiff_where_the_problem_does_and_stays_explicit_where_not():
     assert int(easy.stats.jacobians) == 0
 
 
+@pytest.mark.parametrize(("rtol", "stiff_steps"), [(1e-8, 651), (1e-9, 1150)])
+def test_auto_finds_stiffness_that_only_the_error_shows(rtol, stiff_steps):
+    """At tight tolerances h |lambda| of the explicit steps is 0.1 on Robertson, far below any bound of stability."""
+    sol = ob.solve("robertson", method="auto", rtol=rtol, atol=1e-6 * rtol)
+    assert int(sol.stats.accepted) < stiff_steps + 150  # what Rodas5P alone takes, and the explicit steps before the probe
+    easy = ob.solve("lorenz", method="auto", rtol=rtol, atol=1e-3 * rtol)
+    assert int(easy.stats.jacobians) <= 3  # the probes, after 128, 256 and 512 steps
+
+
+def test_auto_solves_a_large_stiff_system_without_a_full_jacobian():
+    """600 components, neither jacobian nor sparsity given: GMRES, and the end state of the banded solve."""
+    heat = ob.problems.problem("heat", cells=600)
+    sol = ob.integrate(
+        heat.field, heat.x0[None], (0.0, 0.01), args=heat.args[None], method="auto", rtol=1e-4, atol=1e-6, max_steps=3000
+    )
+    band = ob.integrate(
+        heat.field, heat.x0[None], (0.0, 0.01), args=heat.args[None], method="rodas5p", sparsity=heat.sparsity, rtol=1e-6
+    )
+    assert int(sol.stats.accepted) < 300
+    assert int(sol.stats.jacobians) > 0
+    assert torch.allclose(sol.x1, band.x1, atol=1e-3)
+
+
 def test_a_batch_of_tolerances_is_a_work_precision_curve():
     """Tolerances as lanes of one batch: errors fall with rtol, each lane on its own steps."""
     task = ob.problems.problem("robertson")

@@ -15,6 +15,7 @@ METHODS = {
     "heun": "Heun",
     "rosenbrock23": "Rosenbrock23",
 }
+LIBRARIES = {"scipy": "SciPy", "sundials": "SUNDIALS CVODE"}
 CONTROLLERS = {
     "fixed": "constant step",
     "constant": "learned constant",
@@ -25,9 +26,10 @@ PROBLEMS = {"robertson": "Robertson", "van_der_pol": "van der Pol, µ = 1000", "
 
 
 def method(name: str) -> str:
-    """Rodas5P, SciPy Radau ..."""
+    """Rodas5P, SciPy Radau, diffrax Kvaerno5 (corrected) ..."""
     library, _, inner = name.partition(":")
-    return f"SciPy {inner}" if library == "scipy" else METHODS.get(name, name)
+    inner = f"{inner.removesuffix('+fix')} (corrected)" if inner.endswith("+fix") else inner
+    return f"{LIBRARIES.get(library, library)} {inner}" if inner else METHODS.get(name, name)
 
 
 def number(value: Any, figures: int = 3) -> str:

@@ -47,7 +47,6 @@ class Filter(Controller):
         zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         return History(zero, zero, zero, zero)
 
-    @torch.no_grad()
     def __call__(self, seen: Observation, memory: History) -> tuple[Any, History]:
         """The next step from the last error."""
         if not isinstance(seen.h, Tensor):  # a grid: nothing is measured there

@@ -58,6 +58,11 @@ class System(Protocol):
         ...
 
     @property
+    def derivatives(self) -> int:
+        """How often what a search has found must be differentiable: 1 or 2."""
+        ...
+
+    @property
     def parts(self) -> tuple[Field, Field] | None:
         """The two fields of a `Split` or `Separable` field, else None."""
         ...

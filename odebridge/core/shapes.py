@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 
 def per_sample(h: Tensor, x: Tensor) -> Tensor:
@@ -60,3 +61,8 @@ def merge(mask: Tensor, new: Any, old: Any) -> Any:
 def repeat(tree: Any, times: int) -> Any:
     """The whole batch `times` over, one copy after the other, for every tensor of the nest."""
     return tree_map(lambda v: v.repeat(times, *(1,) * (v.dim() - 1)), tree)
+
+
+def dual(tree: Any) -> bool:
+    """Does a tensor of the nest carry a tangent of forward-mode differentiation."""
+    return any(unpack_dual(v).tangent is not None for v in leaves(tree))

@@ -30,7 +30,11 @@ def rms(v: Float[Tensor, "b *s"]) -> Float[Tensor, " b"]:
     """Root mean square over the components of each trajectory, sqrt(mean_i |v_i|^2): (b, *s) -> (b,), real."""
     flat = v.flatten(1).contiguous()  # a transposed layout is summed in another order
     squares = flat.real * flat.real + flat.imag * flat.imag if flat.is_complex() else flat * flat
-    return (row_sum(squares) / flat.shape[1]).sqrt()
+    mean = row_sum(squares) / flat.shape[1]
+    if not mean.requires_grad:
+        return mean.sqrt()
+    still = mean == 0.0  # the root has no derivative there
+    return torch.where(still, mean, torch.where(still, 1.0, mean).sqrt())
 
 
 class Tolerance(NamedTuple):

@@ -18,19 +18,26 @@ from odebridge.core.names import lookup
 from odebridge.core.over import Grid
 from odebridge.core.protocols import Counts, Field, Jacobian, Method, StepController
 from odebridge.core.result import Solution, SolveError
-from odebridge.core.shapes import real_dtype
+from odebridge.core.shapes import dual, real_dtype
 from odebridge.integrate import check
+from odebridge.integrate.adjoint import Adjoint
+from odebridge.integrate.borrowed import Wishes, borrow
+from odebridge.integrate.direct import Direct
 from odebridge.integrate.edge import edged
 from odebridge.integrate.events import Event, checked_events, crossings
-from odebridge.integrate.gradient import Replay
+from odebridge.integrate.forward import Forward
 from odebridge.integrate.jumps import jumps
+from odebridge.integrate.leaves import hides_leaves
 from odebridge.integrate.limits import nonnegative as kept_nonnegative
 from odebridge.integrate.loops import After, follow, limited
+from odebridge.integrate.replay import Replay
 from odebridge.integrate.save import At, Course, Every, Last, Save, part, save_times
-from odebridge.integrate.span import Extras, Limits, Progress, solve_span
+from odebridge.integrate.span import Extras, Limits, Progress, Task
 from odebridge.integrate.structure import check_consistent, detected, mass_matrix, structure
 from odebridge.integrate.system import BoundField, Tally
 from odebridge.methods.catalogue import METHODS
+
+Gradient = Replay | Direct | Adjoint | Forward
 
 
 @edged
@@ -48,7 +55,7 @@ def integrate(
     events: Event | tuple[Event, ...] = (),
     after: After | None = None,
     nonnegative: Any = False,
-    gradient: Replay = Replay(),  # noqa: B008 - frozen
+    gradient: Gradient = Replay(),  # noqa: B008 - frozen
     jacobian: Jacobian | Callable[..., Tensor] | None = None,
     sparsity: Any = None,
     mass: Any = None,
@@ -71,7 +78,8 @@ def integrate(
         over: (t0, t1), floats or (b,) tensors, in either direction: adaptive, every trajectory has its own clock and step.
             `Grid(ts)` or `Steps(n)`: one step per spacing, the controller scales the increment (a residual network).
         args: a nest of tensors (b, ...) that belong to the trajectories.
-        method: a name (`list_methods()`) or a `Method`.
+        method: a name (`list_methods()`) or a `Method`. Names such as "scipy:LSODA" and "sundials:BDF" run the other library's
+            own code, float64 on the CPU, one trajectory after the other: no gradient, events or controller of ours.
         controller: a name (`list_controllers()`) or a `StepController`; None: the method's own law.
         rtol: relative tolerance, a float or (b,). Below 100 roundings of the dtype it is read as that.
         atol: absolute tolerance, a float or a tensor with as many dimensions as x0.
@@ -81,7 +89,9 @@ def integrate(
         nonnegative: True or a bool tensor of the shape of one state: a try whose marked components fall below 0 by more than
             their share of the tolerance is rejected; what is left below 0 is set to 0, and the slope is taken there. A field
             that points out of the region at 0 (x' = -1) makes that dear: limit it with `after`.
-        gradient: `Replay()`; on a grid the gradient is plain autograd.
+        gradient: who owns the backward pass. `Replay()`: exact for the steps that were kept, with `checkpoints="sqrt"` in
+            little memory. `Direct()`: through the step sizes too, for a controller that is trained. `Adjoint()`: a second
+            solve, backward in time. `Forward()`: sensitivities to few parameters. On a grid it is plain autograd.
         jacobian: df/dx of shape (b, n, n) from (t, x) with x (b, n); None: forward mode.
         sparsity: structure of df/dx for large systems: (lower, upper) bandwidths, a pattern (n, n) of bools or a sparse
             matrix, "detect", "krylov" (no matrix at all), or an object of `odebridge.linalg`; None: a full matrix.
@@ -108,6 +118,16 @@ def integrate(
     Caveat: the field is probed once more for trajectory 0 alone, to notice trajectories that depend on each other.
     Example: `ob.integrate(lambda t, x: -x, torch.ones(1, 1), (0.0, 1.0)).x1`
     """
+    if isinstance(method, str) and ":" in method:
+        refused = {"controller": controller, "events": events, "after": after, "nonnegative": nonnegative, "mass": mass}
+        wishes = Wishes(
+            args, rtol, atol, save, jacobian, sparsity, discontinuities, first_step, max_step, max_steps, time_limit, callback,
+            refused,
+        )  # fmt: skip
+        sol = borrow(method, field, x0, over, wishes)
+        if throw and sol.failures:
+            raise SolveError(sol)
+        return sol
     scheme = lookup("method", method, METHODS) if isinstance(method, str) else method
     where = check.over(over)
     x0 = check.state(x0)
@@ -128,8 +148,8 @@ def integrate(
             warnings.warn(words, RuntimeWarning, stacklevel=3)
         return _on_grid(f, x0, where, scheme, law, save, after)
 
-    if not isinstance(gradient, Replay):
-        raise TypeError(f"gradient: must be ob.Replay(), got {gradient!r}.")
+    if not isinstance(gradient, Gradient):
+        raise TypeError(f"gradient: must be ob.Replay(), ob.Direct(), ob.Adjoint() or ob.Forward(), got {gradient!r}.")
     check.spanned_state(x0)
     after = kept_nonnegative(nonnegative, after, x0)
     check.arguments(args, x0)
@@ -142,7 +162,7 @@ def integrate(
     course = Course(x0, t0, t1, torch.where(t1 < t0, -1.0, 1.0).double())
     times = save_times(save, course) if isinstance(save, At) else None
     law = lookup("controller", scheme.law, CONTROLLERS) if controller is None else _law(controller)
-    _suits(scheme, law, first_step)
+    trained = _suits(scheme, law, first_step, gradient)
     if max_step is not None:
         law = Bounded(law, highest=max_step)
     jumping = jumps(discontinuities, x0, t1 - t0)
@@ -154,17 +174,23 @@ def integrate(
     check_consistent(f, t0, x0, slope, tol)
     crossing, levels = crossings(happenings, t0, x0, args, scheme, after is not None, course.sign)
     needs = [slope, x0, t0, t1, limited(after, x0), *levels, *([] if times is None else [times])]
-    with_graph = torch.is_grad_enabled() and any(v.requires_grad for v in needs)
+    wanted = any(v.requires_grad for v in needs) or trained or hides_leaves(field)
+    with_graph = (torch.is_grad_enabled() and wanted) or dual([needs, args])
     limits = Limits(max_steps, time_limit, callback, compile)
     extras = Extras(crossing, jumping)
-    sol = solve_span(f, course, tol, scheme, law, save, after, first_step, limits, slope, with_graph, extras)
+    task = Task(f, course, tol, scheme, law, save, after, first_step, limits, slope, extras)
+    if with_graph:
+        sol = gradient.solve(task)
+    else:
+        with torch.no_grad():
+            sol = task.without_graph().found()
     if throw and sol.failures:
         raise SolveError(sol)
     return sol
 
 
-def _suits(method: Method, law: StepController, first_step: Any) -> None:
-    """Method and controller over a span must fit each other."""
+def _suits(method: Method, law: StepController, first_step: Any, gradient: Gradient) -> bool:
+    """Method, controller and gradient over a span must fit each other; returns whether the controller is trained."""
     laws = check.parts(law)
     fixed = any(isinstance(part, Fixed) for part in laws)
     if method.error_order is None and not fixed:
@@ -175,11 +201,14 @@ def _suits(method: Method, law: StepController, first_step: Any) -> None:
     if fixed and first_step is None:
         raise ValueError("first_step: controller 'fixed' keeps the first step, so say how long it is, first_step=0.01.")
     trainable = (p for part in laws if isinstance(part, nn.Module) for p in part.parameters())
-    if torch.is_grad_enabled() and any(p.requires_grad for p in trainable):
+    trained = torch.is_grad_enabled() and any(p.requires_grad for p in trainable)
+    if trained and not isinstance(gradient, Direct):
         raise ValueError(
-            "controller: has trainable parameters, and Replay would drop their gradient in silence. Freeze them with "
-            "controller.requires_grad_(False), or train the controller over ob.Grid(ts) or ob.Steps(n)."
+            f"controller: has trainable parameters, and {type(gradient).__name__} would drop their gradient in silence. Write "
+            "gradient=ob.Direct(), freeze them with controller.requires_grad_(False), or train the controller over ob.Grid(ts) "
+            "or ob.Steps(n)."
         )
+    return trained
 
 
 def _law(controller: StepController | str) -> StepController:

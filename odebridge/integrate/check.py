@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
 
 from odebridge.core.over import Grid, Span
 from odebridge.core.protocols import StepController
@@ -64,11 +63,6 @@ def spanned_state(x0: Tensor) -> None:
         raise ValueError(f"x0: is empty, shape {tuple(x0.shape)}; give at least one trajectory with one component.")
     if x0.dtype in (torch.float16, torch.bfloat16, torch.complex32):
         raise TypeError(f"x0: {x0.dtype} has too few digits for step-size control; write x0.float() or x0.double().")
-    if unpack_dual(x0).tangent is not None:
-        raise NotImplementedError(
-            "x0: carries a tangent, but forward mode (jvp, jacfwd) through a span is not supported and its derivative would be "
-            "lost; use reverse mode (backward, grad, jacrev)."
-        )
     bad = (~torch.isfinite(x0)).nonzero()
     if len(bad):
         index = tuple(int(i) for i in bad[0])

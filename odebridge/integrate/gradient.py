@@ -1,4 +1,4 @@
-"""Who owns the backward pass.
+"""The kept steps of a solve, and the walk along them with a graph.
 
 A rejected try that overflowed poisons the gradient through `torch.where` (0 * inf), so the loop that finds the steps runs
 without a graph, and only the kept steps are walked again with one. The walked states are those found, to the bit.
@@ -6,30 +6,24 @@ without a graph, and only the kept steps are walked again with one. The walked s
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from odebridge.core.protocols import Method
-from odebridge.core.shapes import every, per_sample, take, tree_map
+from odebridge.core.shapes import dual, every, per_sample, take, tree_map
 from odebridge.integrate.events import Walked
 from odebridge.integrate.jumps import Jumps
 from odebridge.integrate.loops import After, Attempt, limited
 from odebridge.integrate.save import Course, Recorder
 from odebridge.integrate.system import BoundField
 
-
-@dataclass(frozen=True)
-class Replay:
-    """Find the steps without a graph, then walk the kept ones with one: the exact gradient of the frozen-step map.
-
-    Memory grows with the kept steps only. Gradients flow to x0, args, parameters and closures of the field, t0, t1 and save
-    times; the step sizes are constants (Hairer, Norsett & Wanner I, II.6 on internal differentiation). Nothing is walked
-    where nothing needs a gradient. Caveat: Rosenbrock methods differentiate J as well, so the field must be twice
-    differentiable.
-    """
+T = TypeVar("T")
 
 
 @dataclass
@@ -37,16 +31,20 @@ class StepTape:
     """The kept steps of every trajectory, in order."""
 
     ids: list[Tensor] = field(default_factory=list)
-    rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=list)  # t0, t1, dt, scaled error
+    rows: list[tuple[Tensor, ...]] = field(default_factory=list)  # t0, t1, dt, scaled error
+    states: list[Tensor] | None = None  # where each step began, if that is asked for
     found: list[Any] = field(default_factory=list)  # what implicit methods have found by iteration
 
     def take(self, tried: Attempt) -> None:
         """Note the kept steps of one round."""
         index = tried.kept.nonzero()[:, 0]
         self.ids.append(tried.ids[index])
-        self.rows.append((tried.t0[index], tried.t1[index], tried.dt[index], tried.error[index]))
+        rows = (tried.t0[index], tried.t1[index], tried.dt[index], tried.error[index])
+        self.rows.append(tuple(v.detach() for v in rows))  # a closure may bring tangents
+        if self.states is not None:
+            self.states.append(tried.x0[index].detach())
         if tried.step.found is not None:
-            self.found.append(take(tried.step.found, index))
+            self.found.append(tree_map(Tensor.detach, take(tried.step.found, index)))
 
     def searched(self) -> tuple[Any, Tensor] | None:
         """All that was found, one row per kept step, and the order that brings trajectory 0's steps first, in time."""
@@ -68,73 +66,151 @@ class StepTape:
         return count, t0, t1, dt, error
 
 
-def walk(
-    tape: StepTape,
-    f: BoundField,
-    course: Course,
-    method: Method,
-    after: After | None,
-    recorder: Recorder,
-    ends: bool,
-    events: Walked | None = None,
-    jumps: Jumps | None = None,
-    stopped: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Walk the kept steps with a graph; returns the last states (b, *s) and the times (b,) at which they are.
+class Place(NamedTuple):
+    """Where the trajectories are that have steps left."""
 
-    `ends`: the recorder needs slopes at step ends. `stopped` (b,): these trajectories have not reached t1.
+    ids: Int[Tensor, " b"]
+    x: Float[Tensor, "b *s"]
+    memory: Any
+    slope: Tensor | None
+    clock: Float[Tensor, " b"]
+
+
+class Parked(NamedTuple):
+    """Trajectories that have made their last step."""
+
+    ids: Int[Tensor, " b"]
+    x: Float[Tensor, "b *s"]
+    clock: Float[Tensor, " b"]
+
+
+@dataclass
+class Path:
+    """The kept steps of a solve as tables, and all it takes to make them again.
+
+    `ends`: somebody needs slopes at the ends of steps. `stopped` (b,): these trajectories have not reached t1.
     """
-    b = len(course.x0)
-    count, t0s, t1s, dts, errors = tape.tables(b, course.t0.detach())
-    searched, first = tape.searched(), count.cumsum(0) - count
-    ids, x, bound = torch.arange(b, device=count.device), course.x0, f
-    memory, slope = method.start(f, course.t0, x), None
-    parked: list[tuple[Tensor, Tensor, Tensor]] = []
-    clock = course.t0
-    for k in range(dts.shape[1]):
-        on = count[ids] > k
-        if not bool(on.all()):
-            parked.append((ids[~on], x[~on], clock[~on]))
-            index = on.nonzero()[:, 0]
-            ids, x, memory, slope, clock = take((ids, x, memory, slope, clock), index)
-            bound = f.take(ids)
-        t, t_end, dt = t0s[ids, k], t1s[ids, k], dts[ids, k]
-        last = count[ids] == k + 1 if stopped is None else (count[ids] == k + 1) & ~stopped[ids]
-        if jumps is not None:
-            bound = replace(bound, window=jumps.piece(t, course.sign[ids]).window)
-            slope, memory = beyond(jumps.landed(t) & (k > 0), bound, method, t, x, slope, memory)
-        # The ends of the span carry a graph by terms that are zero in value: the steps themselves are constants.
-        if course.t0.requires_grad and k == 0:
-            shift = course.t0[ids] - course.t0[ids].detach()
+
+    tape: StepTape
+    f: BoundField
+    course: Course
+    method: Method
+    after: After | None
+    ends: bool
+    jumps: Jumps | None = None
+    stopped: Bool[Tensor, " b"] | None = None
+
+    def __post_init__(self) -> None:
+        b = len(self.course.x0)
+        self.count, self.t0s, self.t1s, self.dts, self.errors = self.tape.tables(b, self.course.t0.detach())
+        self.searched, self.first = self.tape.searched(), self.count.cumsum(0) - self.count
+
+    @property
+    def steps(self) -> int:
+        """Of the trajectory with the most."""
+        return self.dts.shape[1]
+
+    def times(self, ids: Tensor, k: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """t0, t1 and dt of step k (a number or (b,)) of the trajectories ids.
+
+        The ends of the span carry a graph by terms that are zero in value: the steps themselves are constants.
+        """
+        course, t, t_end, dt = self.course, self.t0s[ids, k], self.t1s[ids, k], self.dts[ids, k]
+        if course.t0.requires_grad or dual(course.t0):
+            start = torch.as_tensor(k, device=ids.device) == 0
+            shift = torch.where(start, course.t0[ids] - course.t0[ids].detach(), 0.0)
             t, dt = t + shift, dt - shift
-        if course.t1.requires_grad:
+        if course.t1.requires_grad or dual(course.t1):
+            last = self.count[ids] == k + 1
+            last = last if self.stopped is None else last & ~self.stopped[ids]
             shift = torch.where(last, course.t1[ids] - course.t1[ids].detach(), 0.0)
             t_end, dt = t_end + shift, dt + shift
-        slope0 = bound(t, x) if slope is None else slope
-        if searched is None:
-            step = method.step(bound, t, x, dt, per_sample(dt, x), slope0, memory)
-        else:
-            found = take(searched[0], searched[1][first[ids] + k])
-            step = method.replay(bound, t, x, dt, per_sample(dt, x), slope0, memory, found)  # type: ignore[attr-defined]
-        x1 = limited(after, step.x)
-        slope = step.slope if after is None else None
-        slope1 = slope if slope is not None else (_end_slope(bound, t_end, x1) if ends else slope0)
-        everyone = torch.ones(len(ids), dtype=torch.bool, device=x.device)
-        tried = Attempt(ids, everyone, t, t_end, dt, x, x1, slope0, slope1, step, errors[ids, k], x1)
-        if events is not None:
-            tried, _ = events.see(tried, k)
-        recorder.take(tried)
-        x, memory, clock = tried.x1, step.memory, tried.t1
-    parked.append((ids, x, clock))
-    order = torch.cat([i for i, _, _ in parked]).argsort()
+        return t, t_end, dt
+
+    def step(self, f: BoundField, place: Place, t: Tensor, dt: Tensor, k: Any, slope: Tensor) -> Any:
+        """Step k of every trajectory once more, with a graph, from what a search has found."""
+        given = (f, t, place.x, dt, per_sample(dt, place.x), slope, place.memory)
+        if self.searched is None:
+            return self.method.step(*given)
+        found = take(self.searched[0], self.searched[1][self.first[place.ids] + k])
+        return self.method.replay(*given, found)  # type: ignore[attr-defined]
+
+    def start(self) -> Place:
+        """Everybody at the start."""
+        course = self.course
+        everyone = torch.arange(len(course.x0), device=self.count.device)
+        return Place(everyone, course.x0, self.method.start(self.f, course.t0, course.x0), None, course.t0)
+
+    def some(
+        self, place: Place, begin: int, end: int, recorder: Recorder, events: Walked | None
+    ) -> tuple[Place, list[Parked], Recorder, Walked | None]:
+        """Steps begin, ..., end - 1. Recorder and events come back as copies, so that a checkpoint can do all of it again."""
+        recorder, events, parked = forked(recorder), None if events is None else forked(events), []
+        ids, x, memory, slope, clock = place
+        bound = self.f if len(ids) == len(self.count) else self.f.take(ids)
+        for k in range(begin, end):
+            on = self.count[ids] > k
+            if not bool(on.all()):
+                off = (~on).nonzero()[:, 0]
+                parked.append(Parked(ids[off], x[off], clock[off]))
+                ids, x, memory, slope, clock = take((ids, x, memory, slope, clock), on.nonzero()[:, 0])
+                bound = self.f.take(ids)
+            t, t_end, dt = self.times(ids, k)
+            if self.jumps is not None:
+                bound = replace(bound, window=self.jumps.piece(t, self.course.sign[ids]).window)
+                slope, memory = beyond(self.jumps.landed(t) & (k > 0), bound, self.method, t, x, slope, memory)
+            slope0 = bound(t, x) if slope is None else slope
+            step = self.step(bound, Place(ids, x, memory, slope0, clock), t, dt, k, slope0)
+            x1 = limited(self.after, step.x)
+            slope = step.slope if self.after is None else None
+            slope1 = slope if slope is not None else (_end_slope(bound, t_end, x1) if self.ends else slope0)
+            everyone = torch.ones(len(ids), dtype=torch.bool, device=x.device)
+            tried = Attempt(ids, everyone, t, t_end, dt, x, x1, slope0, slope1, step, self.errors[ids, k], x1)
+            if events is not None:
+                tried, _ = events.see(tried, k)
+            recorder.take(tried)
+            x, memory, clock = tried.x1, step.memory, tried.t1
+        return Place(ids, x, memory, slope, clock), parked, recorder, events
+
+
+def walk(
+    path: Path, recorder: Recorder, events: Walked | None = None, segment: int = 0
+) -> tuple[Tensor, Tensor, Recorder, Walked | None]:
+    """Walk the kept steps; returns the last states (b, *s) and the times (b,) at which they are, and who has watched.
+
+    segment: so many steps at a time are made again in the backward pass, only the states between them are kept; 0: none.
+    """
+    place, parked = path.start(), []
+    stride = segment or max(path.steps, 1)
+    for begin in range(0, path.steps, stride):
+        given = (place, begin, min(begin + stride, path.steps), recorder, events)
+        place, done, recorder, events = checkpoint(path.some, *given, use_reentrant=False) if segment else path.some(*given)
+        parked += done
+    parked.append(Parked(place.ids, place.x, place.clock))
+    order = torch.cat([p.ids for p in parked]).argsort()
     x1, clock = (torch.cat(v)[order] for v in list(zip(*parked, strict=True))[1:])
-    if (course.t0.requires_grad or course.t1.requires_grad) and not bool((count > 0).all()):
-        # A span of zero length has no step, but d x1 / d t1 = f all the same.
-        shift = (course.t1 - course.t1.detach()) - (course.t0 - course.t0.detach())
-        still = torch.where(count == 0, shift, 0.0)
-        x1 = x1 + per_sample(still, x1) * f(course.t0.detach(), course.x0)
-        clock = torch.where((count == 0) & (course.t0 == course.t1), course.t1, clock)
-    return x1, clock
+    return *_unmoved(path, x1, clock), recorder, events
+
+
+def _unmoved(path: Path, x1: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
+    """A span of zero length has no step, but d x1 / d t1 = f all the same."""
+    course, count = path.course, path.count
+    moving = any(t.requires_grad or dual(t) for t in (course.t0, course.t1))
+    if not moving or bool((count > 0).all()):
+        return x1, clock
+    shift = (course.t1 - course.t1.detach()) - (course.t0 - course.t0.detach())
+    still = torch.where(count == 0, shift, 0.0)
+    x1 = x1 + per_sample(still, x1) * path.f(course.t0.detach(), course.x0)
+    return x1, torch.where((count == 0) & (course.t0 == course.t1), course.t1, clock)
+
+
+def forked(watcher: T) -> T:
+    """A copy whose lists can be added to."""
+    twin = copy.copy(watcher)
+    for name, value in vars(watcher).items():
+        if isinstance(value, list):
+            setattr(twin, name, [list(v) if isinstance(v, list) else v for v in value])
+    return twin
 
 
 def beyond(

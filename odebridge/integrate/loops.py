@@ -181,6 +181,9 @@ def attempt(
     return after_lanes, kept
 
 
+Trying = Callable[..., tuple[Lanes, Attempt]]
+
+
 def reach(
     lanes: Lanes,
     f: BoundField,
@@ -189,12 +192,11 @@ def reach(
     after: After | None,
     max_steps: int,
     watch: Callable[[Lanes, Attempt], Lanes],
-    attempt: Callable[..., tuple[Lanes, Attempt]] = attempt,
+    trying: Trying = attempt,
 ) -> Lanes:
     """Eager driver: try until every lane is done, and gather the running ones whenever half of them have finished.
 
-    `watch` sees every round and may change results (a time limit). `attempt` makes the tries, eager or compiled. Returns all
-    lanes in the user's order.
+    `watch` sees every round and may change results (a time limit); `trying` makes one. Returns all lanes in the user's order.
     """
     finished: list[Lanes] = []
     while True:
@@ -207,6 +209,6 @@ def reach(
                 break
             lanes = take(lanes, running.nonzero()[:, 0])
         here = replace(f, args=lanes.args, tol=lanes.tol, window=lanes.piece and lanes.piece.window)
-        lanes = watch(*attempt(lanes, here, method, controller, after, max_steps))
+        lanes = watch(*trying(lanes, here, method, controller, after, max_steps))
     everyone = tree_map(lambda *parts: torch.cat(parts), *finished)
     return take(everyone, everyone.ids.argsort())

@@ -206,12 +206,14 @@ class _Times(Recorder):
 
     def take(self, tried: Attempt) -> None:
         """Evaluate the interpolant at the times that the kept steps have passed."""
-        start = self.done[tried.ids]
+        # Several steps of one trajectory may come at once, so that each finds its own first time.
+        begun = self._behind(tried.t0, tried.ids)
+        start = torch.where(tried.t0.detach() == self.course.t0.detach()[tried.ids], self.done[tried.ids], begun)
         stop = torch.where(tried.kept, self._behind(tried.t1, tried.ids), start)
         index = (stop > start).nonzero()[:, 0]
         if len(index) == 0:
             return
-        self.done = self.done.index_put((tried.ids[index],), stop[index])
+        self.done = self.done.scatter_reduce(0, tried.ids[index], stop[index], "amax")
         tried = take(tried._replace(step=tried.step._replace(memory=None, retry=None, extra=None)), index)
         self._evaluate(tried, start[index], stop[index])
 
@@ -279,8 +281,10 @@ def part(of: Callable[[Tensor, Any], Tensor] | None, t: Tensor, x: Tensor) -> Te
     return out
 
 
-def recorder(save: Save, course: Course, method: Method, limited: bool) -> Recorder:
+def recorder(save: Save | Recorder, course: Course, method: Method, limited: bool) -> Recorder:
     """The recorder of a policy for one solve; `limited`: a limiter moves the states after each step."""
+    if isinstance(save, Recorder):
+        return save
     if isinstance(save, At):
         return _Times(course, method, save_times(save, course), limited, save.of)
     if isinstance(save, Last):

@@ -1,8 +1,9 @@
-"""A solve over a span: first step, loop, failures, and the walk for the gradient."""
+"""A solve over a span: first step, loop, failures."""
 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -12,14 +13,14 @@ from torch import Tensor
 
 from odebridge.core.protocols import Counts, Method, Observation, StepController
 from odebridge.core.result import RUNNING, Failure, Result, Solution
-from odebridge.core.shapes import every, merge, take
+from odebridge.core.shapes import every, merge, tree_map
 from odebridge.core.tolerance import Tolerance
 from odebridge.integrate import check
 from odebridge.integrate.engine import engine
 from odebridge.integrate.events import Crossings
-from odebridge.integrate.gradient import StepTape, beyond, walk
+from odebridge.integrate.gradient import StepTape, beyond
 from odebridge.integrate.jumps import Jumps
-from odebridge.integrate.loops import After, Attempt, Lanes, reach
+from odebridge.integrate.loops import After, Attempt, Lanes, Trying, attempt, reach
 from odebridge.integrate.save import At, Course, Dense, Last, Recorder, Save, recorder
 from odebridge.integrate.start import first_step
 from odebridge.integrate.system import BoundField
@@ -119,118 +120,93 @@ def _failure(lanes: Lanes, tried: Attempt, i: int) -> Failure:
     return Failure(int(lanes.ids[i]), Result(int(lanes.result[i])), float(lanes.t[i]), float(tried.dt[i]), component)
 
 
-def solve_span(
-    f: BoundField,
-    course: Course,
-    tol: Tolerance,
-    method: Method,
-    controller: StepController,
-    save: Save,
-    after: After | None,
-    step0: Any,
-    limits: Limits,
-    slope: Tensor,
-    with_graph: bool,
-    extras: Extras = Extras(),
-) -> Solution:
-    """Integrate every trajectory from t0 to t1 on its own clock."""
-    plain = Course(*(v.detach() for v in course))
-    if with_graph:
-        tape, keeper = StepTape(), recorder(save, course, method, after is not None)
-        with torch.no_grad():
-            steps = _found(f, plain, tol, method, controller, Last(), after, step0, limits, slope.detach(), tape, extras)
-        events = None if extras.crossings is None else extras.crossings.walked(lambda ids: take(f.args, ids))
-        ends = isinstance(save, (At, Dense)) or events is not None
-        stopped = steps.result != int(Result.OK)
-        x1, t1 = walk(tape, f, course, method, after, keeper, ends, events, extras.jumps, stopped)
+@dataclass(frozen=True)
+class Task:
+    """One solve over a span: everything that was asked for, checked."""
+
+    f: BoundField
+    course: Course
+    tol: Tolerance
+    method: Method
+    controller: StepController
+    save: Save | Recorder
+    after: After | None
+    first_step: Any
+    limits: Limits
+    slope: Tensor
+    extras: Extras = Extras()
+    trying: Trying = attempt  # makes one round
+
+    def without_graph(self) -> Task:
+        """The same, of numbers only."""
+        plain = Course(*(v.detach() for v in self.course))
+        f = replace(self.f, args=tree_map(Tensor.detach, self.f.args), user_jacobian=self.f.user_jacobian)
+        return replace(self, course=plain, f=f, slope=self.slope.detach())
+
+    def found(self, tape: StepTape | None = None, trying: Trying | None = None) -> Solution:
+        """The solve by the adaptive loop, with a graph only if `trying` makes one."""
+        f, (x0, t0, t1, sign), tol, extras = self.f, self.course, self.tol, self.extras
+        piece = None if extras.jumps is None else extras.jumps.piece(t0, sign)
+        f = replace(f, window=piece and piece.window)
+        span = (t1 - t0).abs()
+        if self.first_step is None:
+            h = first_step(f, t0, x0, self.slope, span, sign, tol, self.method.error_order or self.method.order)
+        else:
+            h = torch.as_tensor(self.first_step, dtype=torch.float64, device=x0.device).expand(len(x0)).contiguous()
+        h = torch.where(span == 0.0, 1.0, h)  # arrived before the first step: idle, at a harmless size
+        seen = Observation(0, t0, x0, self.slope, h, None, None, self.method.error_order, tol, t1)
+        h, control = check.answer(self.controller(seen, self.controller.start(x0, tol)), x0, self.controller)
+        zero = torch.zeros(len(x0), dtype=torch.int64, device=x0.device)
+        result = torch.where(span == 0.0, int(Result.OK), RUNNING)
+        not_finite = (result == RUNNING) & ~every(torch.isfinite(self.slope))
+        result = torch.where(not_finite, int(Result.NOT_FINITE), result)
+        counts = Counts(*(zero + n for n in Counts(f_evals=1 if self.first_step is not None else 2)))
+        lanes = Lanes(
+            torch.arange(len(x0), device=x0.device), t0, x0, self.slope, h, zero, zero, result, control,
+            self.method.start(f, t0, x0), counts, t1, sign, tol, f.args, piece,
+        )  # fmt: skip
+        keeper = recorder(self.save, self.course, self.method, self.after is not None)
+        watch = _Watch(self.course, self.limits, tape, keeper, extras, f, self.method)
+        watch.failures += [
+            Failure(
+                int(i), Result.NOT_FINITE, float(t0[i]), 0.0, int((~torch.isfinite(self.slope[i])).reshape(-1).float().argmax())
+            )
+            for i in not_finite.nonzero()[:, 0]
+        ]
+        lanes = self._reached(lanes, f, watch, trying or self.trying)
         saved = keeper.packed()
-        x1 = _only_arrived(x1, steps.codes)
-        steps = replace(steps, x1=x1, ts=saved.ts, xs=saved.xs, hs=saved.hs, errors=saved.errors, dense=saved.dense)
-        return replace(steps, end=t1, events=() if events is None else events.packed())
-    with torch.no_grad():
-        return _found(f, plain, tol, method, controller, save, after, step0, limits, slope.detach(), None, extras)
+        failures = tuple(sorted(watch.failures, key=lambda fail: fail.trajectory))
+        return Solution(
+            only_arrived(lanes.x, lanes.result), lanes.counts, saved.ts, saved.xs, saved.hs, lanes.result, failures,
+            f.tally.rows if f.tally is not None else 0, saved.errors, saved.dense, end=lanes.t, h=lanes.h,
+            events=() if extras.crossings is None else extras.crossings.packed(),
+        )  # fmt: skip
+
+    def _reached(self, lanes: Lanes, f: BoundField, watch: _Watch, trying: Trying) -> Lanes:
+        """The loop, eager or compiled. Where nobody may stop a step the compiled one goes many at a time."""
+        method, law, after, limits = self.method, self.controller, self.after, self.limits
+        dense = isinstance(self.save, (At, Dense)) or self.extras.crossings is not None
+        made = None
+        if limits.compile and trying is attempt:
+            made = engine(lanes, f, method, law, after, limits.max_steps, dense)
+        elif limits.compile:
+            words = "compile=True: tries whose sizes keep their graph are made by the eager loop."
+            warnings.warn(words, RuntimeWarning, stacklevel=2)
+        if made is None:
+            return reach(lanes, f, method, law, after, limits.max_steps, watch, trying)
+        watch.began = time.monotonic()  # the seconds of compiling are not the solve's
+        if watch.tape is not None or watch.extras != Extras() or limits.callback is not None:
+            lanes = reach(lanes, f, method, law, after, limits.max_steps, watch, made.attempt)
+        else:
+            many = None if isinstance(self.save, Last) else watch.keeper.take_many
+            lanes, tried = made.reach(lanes, limits.time_limit, watch.began, many)
+            watch.note_failures(lanes, tried)
+        if f.tally is not None:  # what was computed: every try of every lane, and the columns of J
+            f.tally.rows += int(lanes.counts.f_evals.sum()) + lanes.x[0].numel() * int(lanes.counts.jacobians.sum())
+        return lanes
 
 
-def _only_arrived(x1: Tensor, codes: Any) -> Tensor:
+def only_arrived(x1: Tensor, codes: Any) -> Tensor:
+    """The states of those that got there, NaN for the others."""
     arrived = ((codes == int(Result.OK)) | (codes == int(Result.EVENT))).reshape(-1, *(1,) * (x1.dim() - 1))
     return torch.where(arrived, x1, torch.nan)
-
-
-def _found(
-    f: BoundField,
-    course: Course,
-    tol: Tolerance,
-    method: Method,
-    controller: StepController,
-    save: Save,
-    after: After | None,
-    step0: Any,
-    limits: Limits,
-    slope: Tensor,
-    tape: StepTape | None,
-    extras: Extras,
-) -> Solution:
-    """The solve without a graph."""
-    x0, t0, t1, sign = course
-    piece = None if extras.jumps is None else extras.jumps.piece(t0, sign)
-    f = replace(f, window=piece and piece.window)
-    span = (t1 - t0).abs()
-    if step0 is None:
-        h = first_step(f, t0, x0, slope, span, sign, tol, method.error_order or method.order)
-    else:
-        h = torch.as_tensor(step0, dtype=torch.float64, device=x0.device).expand(len(x0)).contiguous()
-    h = torch.where(span == 0.0, 1.0, h)  # arrived before the first step: idle, at a harmless size
-    seen = Observation(0, t0, x0, slope, h, None, None, method.error_order, tol, t1)
-    h, control = check.answer(controller(seen, controller.start(x0, tol)), x0, controller)
-    zero = torch.zeros(len(x0), dtype=torch.int64, device=x0.device)
-    result = torch.where(span == 0.0, int(Result.OK), RUNNING)
-    not_finite = (result == RUNNING) & ~every(torch.isfinite(slope))
-    result = torch.where(not_finite, int(Result.NOT_FINITE), result)
-    counts = Counts(*(zero + n for n in Counts(f_evals=1 if step0 is not None else 2)))
-    lanes = Lanes(
-        torch.arange(len(x0), device=x0.device), t0, x0, slope, h, zero, zero, result, control,
-        method.start(f, t0, x0), counts, t1, sign, tol, f.args, piece,
-    )  # fmt: skip
-
-    keeper = recorder(save, course, method, after is not None)
-    watch = _Watch(course, limits, tape, keeper, extras, f, method)
-    watch.failures += [
-        Failure(int(i), Result.NOT_FINITE, float(t0[i]), 0.0, int((~torch.isfinite(slope[i])).reshape(-1).float().argmax()))
-        for i in not_finite.nonzero()[:, 0]
-    ]
-    lanes = _run(lanes, f, method, controller, after, limits, watch, save)
-    saved = keeper.packed()
-    failures = tuple(sorted(watch.failures, key=lambda fail: fail.trajectory))
-    return Solution(
-        _only_arrived(lanes.x, lanes.result), lanes.counts, saved.ts, saved.xs, saved.hs, lanes.result, failures,
-        f.tally.rows if f.tally is not None else 0, saved.errors, saved.dense, end=lanes.t, h=lanes.h,
-        events=() if extras.crossings is None else extras.crossings.packed(),
-    )  # fmt: skip
-
-
-def _run(
-    lanes: Lanes,
-    f: BoundField,
-    method: Method,
-    law: StepController,
-    after: After | None,
-    limits: Limits,
-    watch: _Watch,
-    save: Save,
-) -> Lanes:
-    """The loop, eager or compiled. Where nobody may stop a step the compiled one goes many at a time."""
-    dense = isinstance(save, (At, Dense)) or watch.extras.crossings is not None
-    made = engine(lanes, f, method, law, after, limits.max_steps, dense) if limits.compile else None
-    if made is None:
-        return reach(lanes, f, method, law, after, limits.max_steps, watch)
-    watch.began = time.monotonic()  # the seconds of compiling are not the solve's
-    if watch.tape is not None or watch.extras != Extras() or limits.callback is not None:
-        lanes = reach(lanes, f, method, law, after, limits.max_steps, watch, made.attempt)
-    else:
-        lanes, tried = made.reach(
-            lanes, limits.time_limit, watch.began, None if isinstance(save, Last) else watch.keeper.take_many
-        )
-        watch.note_failures(lanes, tried)
-    if f.tally is not None:  # what was computed: every try of every lane, and the columns of J
-        f.tally.rows += int(lanes.counts.f_evals.sum()) + lanes.x[0].numel() * int(lanes.counts.jacobians.sum())
-    return lanes

@@ -35,6 +35,11 @@ def mass_matrix(value: Any, x0: Tensor, method: Method) -> Tensor | None:
         raise ValueError("mass: holds values that are not finite.")
     if not bool(m.any()):
         raise ValueError("mass: is all zero, so nothing would move; solve 0 = f(x) by a root finder.")
+    if not getattr(method, "algebraic", True) and int(torch.linalg.matrix_rank(full_mass(m).double())) < n:
+        raise ValueError(
+            f"mass: is singular, and method {method.name!r} does not damp the errors of algebraic components; use 'rodas5p', "
+            "'radau5' or 'kvaerno5'."
+        )
     return m
 
 

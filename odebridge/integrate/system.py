@@ -50,6 +50,7 @@ class BoundField:
     structure: Structure = DENSE
     tol: Tolerance | None = None
     tally: Tally | None = None
+    derivatives: int = 1  # how often what a search has found must be differentiable
     window: tuple[Tensor, Tensor] | None = None  # the field is asked at times between these (b,) only: it jumps outside
 
     def __call__(self, t: Any, x: Tensor) -> Tensor:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from odebridge.core.protocols import Counts, Step, System
 from odebridge.core.result import Result
 from odebridge.core.shapes import merge, per_sample
 from odebridge.core.tolerance import rms
+from odebridge.linalg.krylov import Krylov
+from odebridge.linalg.structure import Dense
 from odebridge.methods.explicit_rk import ExplicitRK
 from odebridge.methods.rosenbrock import Linearised, Rosenbrock
 
-# Half the extent of Tsit5's region of stability on the negative real axis, 3.51. At tight tolerances the error control
-# sees the instability early and the step oscillates below the bound (median of h |lambda| 1.6 on Robertson at rtol 1e-8),
-# so that OrdinaryDiffEq.jl's 0.9 of the bound, ten times in a row, held Robertson explicit for ten thousand steps.
+# Half the extent of Tsit5's region of stability on the negative real axis, 3.51: the step oscillates below that bound.
 PRESSED = 1.75
 TO_STIFF, TO_EXPLICIT = 20, 6  # votes for a change: 2 for each kept step that asks for it, -1 for each that does not
+# At tight tolerances the error of the stiff components, not their stability, limits an explicit step (h |lambda| ~ 0.1 on
+# Robertson at rtol 1e-9), which no bound on h |lambda| can tell from a problem that is not stiff. So both methods are tried
+# on the same step now and then, and the step that each could take decides.
+PROBE = 128  # after so many kept explicit steps, twice as many, four times ...
+GAIN, LOSS = 2.0, 1.2  # a Rosenbrock step that many times as long is worth a change, and not worth staying
+PROBED = 64  # components up to which a Jacobian is made for the sake of a probe
+LARGE = 512  # components from which on a full matrix is out of the question: GMRES then
 
 
 class Mode(NamedTuple):
@@ -28,18 +35,22 @@ class Mode(NamedTuple):
 
     stiff: Bool[Tensor, " b"]
     votes: Int[Tensor, " b"]  # for the other method
+    steps: Int[Tensor, " b"]  # kept since the last change
     linearised: Linearised
 
 
 @dataclass(frozen=True)
 class Auto:
-    """Tsit5 until h |lambda| presses against its stability bound, Rodas5P until it no longer does; per trajectory.
+    """Tsit5 until h |lambda| presses against its stability bound, Rodas5P until it no longer pays; per trajectory.
 
     On the explicit side |lambda| ~ |k_7 - k_6| / |Y_7 - Y_6|, two stages of equal abscissa; on the stiff side the largest
     row sum of |J|. A trajectory changes over after 10 (3 on the way back) such kept steps, discounted by those between that
-    say otherwise. Both methods are of order 5 with an estimate of order 4, so the controller's history goes on. Source:
-    Shampine, Math. Comp. 31, 1977. Caveat: while some trajectories are stiff and others are not, both methods are computed
-    for all of them; `stats` counts what each one needed. Use: `ob.solve(problem, method="auto")`.
+    say otherwise; the way back must also cost no more than 1.2 times the steps, by the errors of both on one step. After 128,
+    256, 512 ... explicit steps both are tried, and one error so much smaller that the step could be twice as long
+    changes over at once. Both methods are of order 5 with an estimate of order 4, so the controller's history goes on. From
+    512 components on, with neither `jacobian` nor `sparsity` given, linear systems are solved by GMRES. Source: Shampine,
+    Math. Comp. 31, 1977. Caveat: while some trajectories are stiff and others are not, both methods are computed for all of
+    them; `stats` counts what each one needed. Use: `ob.solve(problem, method="auto")`.
     """
 
     explicit: ExplicitRK
@@ -69,40 +80,54 @@ class Auto:
     def start(self, field: System, t: Any, x: Tensor) -> Mode:
         """Everyone starts explicit."""
         zero = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-        return Mode(zero.bool(), zero, self.stiff.start(field, t, x))
+        return Mode(zero.bool(), zero, zero, self.stiff.start(_solvable(field, x), t, x))
 
     def step(self, field: System, t: Any, x: Tensor, dt: Any, h: Any, slope: Tensor, memory: Mode) -> Step:
         """One step of each trajectory's own method."""
         if isinstance(t, float):
             raise ValueError("method 'auto' chooses by the step a controller wants; on a grid name the method yourself.")
-        stiff = memory.stiff
+        stiff, field = memory.stiff, _solvable(field, x)
+        probe = ~stiff & _due(memory.steps) if x[0].numel() <= PROBED else torch.zeros_like(stiff)
         # Which methods are computed is a matter of speed in eager mode only: what is not selected is never seen.
-        compiling = torch.compiler.is_compiling()
-        some_stiff, some_not = compiling or bool(stiff.any()), compiling or not bool(stiff.all())
+        compiling, needed = torch.compiler.is_compiling(), stiff | probe
         # What is not selected must be finite, or 0 * inf puts nan into gradients: a stiff trajectory's step is far beyond the
         # explicit method, so there it takes none, and the Rosenbrock method a short one where it is not asked.
-        calm, short = torch.where(stiff, 0.0, dt), torch.where(stiff, dt, 1e-3 * dt)
-        easy = self.explicit.step(field, t, x, calm, per_sample(calm, x), slope, None) if some_not else None
-        hard = self.stiff.step(field, t, x, short, per_sample(short, x), slope, memory.linearised) if some_stiff else None
-        end = None if hard is None else field(t + short, hard.x)
-        linearised = memory.linearised if hard is None else hard.memory
-        retry = memory.linearised if hard is None else hard.retry
+        hard, short = None, torch.where(needed, dt, 1e-3 * dt)
+        if compiling or bool(needed.any()):
+            hard = self.stiff.step(field, t, x, short, per_sample(short, x), slope, memory.linearised)
         bound = None if hard is None else field.structure.norm(hard.memory.jac)
-        pressed = _pressed(easy, bound, dt, stiff)
-        votes = torch.where(pressed != stiff, memory.votes + 2, (memory.votes - 1).clamp_min(0))
-        change = votes >= torch.where(stiff, TO_EXPLICIT, TO_STIFF)
-        kept = Mode(stiff ^ change, torch.where(change, 0, votes), linearised)
+        pressed = torch.zeros_like(stiff) if bound is None else stiff & (dt.abs() * bound > PRESSED)
+        easy, calm = None, torch.where(pressed, 0.0, dt)
+        if compiling or not bool(pressed.all()):
+            easy = self.explicit.step(field, t, x, calm, per_sample(calm, x), slope, None)
+        if easy is not None:
+            pressed = pressed | (~stiff & (dt.abs() * _stiffness(easy) > PRESSED))
+        gain = _gain(field, x, easy, hard, self.stiff.error_order)
+        leaves = ~pressed & (gain < LOSS)
+        votes = torch.where(torch.where(stiff, leaves, pressed), memory.votes + 2, (memory.votes - 1).clamp_min(0))
+        change = (votes >= torch.where(stiff, TO_EXPLICIT, TO_STIFF)) | (probe & (gain > GAIN))
+        linearised = memory.linearised if hard is None else hard.memory
+        kept = Mode(stiff ^ change, torch.where(change, 0, votes), torch.where(change, 0, memory.steps + 1), linearised)
+        retry = memory._replace(linearised=memory.linearised if hard is None else hard.retry)
+        end = None if hard is None else (field(t + short, hard.x) if compiling or bool(stiff.any()) else hard.x)
         parts = [_parts(easy, None if easy is None else easy.slope), _parts(hard, end)]
         x1, error, slope1 = (_choose(stiff, a, b) for a, b in zip(*parts, strict=True))
         trouble = None if hard is None else torch.where(stiff, hard.trouble, int(Result.OK))  # type: ignore[arg-type]
-        cost = Counts(
-            f_evals=torch.where(stiff, self.stiff.tableau.stages, self.explicit.tableau.stages - 1),
-            jacobians=stiff * (0 if hard is None else hard.cost.jacobians),
-            factorisations=stiff.to(torch.int64),
-            solves=stiff * self.stiff.tableau.stages,
-        )
         assert x1 is not None  # one of the two was computed
-        return Step(x1, error, slope1, kept, memory._replace(linearised=retry), (easy, hard, stiff), trouble, cost)
+        return Step(
+            x1, error, slope1, kept, retry, (easy, hard, stiff), trouble, self._cost(stiff, probe, bound is None, pressed, hard)
+        )
+
+    def _cost(self, stiff: Tensor, probe: Tensor, unbounded: bool, pressed: Tensor, hard: Step | None) -> Counts:
+        """Each trajectory's own method, and the other one where it was tried as well."""
+        asked, stages = stiff | probe, self.stiff.tableau.stages
+        easy = ~stiff | ~pressed | unbounded
+        return Counts(
+            f_evals=stiff * stages + probe * (stages - 1) + easy * (self.explicit.tableau.stages - 1),
+            jacobians=asked * (0 if hard is None else hard.cost.jacobians),
+            factorisations=asked.to(torch.int64),
+            solves=asked * stages,
+        )
 
     def interpolant(self, x0: Tensor, slope0: Tensor, slope1: Tensor, h: Any, step: Step) -> tuple[Tensor, ...]:
         """The interpolant of each trajectory's own method."""
@@ -126,14 +151,29 @@ def _choose(stiff: Tensor, easy: Tensor | None, hard: Tensor | None) -> Tensor |
     return merge(stiff, hard, easy)
 
 
-def _pressed(easy: Step | None, bound: Tensor | None, dt: Tensor, stiff: Tensor) -> Tensor:
-    """Does h |lambda| press against the bound of stability, (b,)."""
-    size = torch.zeros_like(dt)
-    if easy is not None:
-        k6, k7 = easy.stages[-2:]
-        gap = easy.x - easy.extra
-        ratio = rms(k7 - k6).double() / rms(gap).double()
-        size = torch.where(stiff, size, dt.abs() * ratio)
-    if bound is not None:
-        size = torch.where(stiff, dt.abs() * bound, size)
-    return size > PRESSED  # a quotient of zeros is nan and says nothing
+def _solvable(field: System, x: Tensor) -> System:
+    """The field with linear systems that fit into memory."""
+    if x[0].numel() < LARGE or field.jacobian is not None or type(field.structure) is not Dense:
+        return field
+    return replace(field, structure=Krylov())  # type: ignore[type-var]
+
+
+def _due(steps: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:
+    """Whether both methods are to be tried: at PROBE kept steps and its doubles."""
+    return (steps >= PROBE) & ((steps & (steps - 1)) == 0)
+
+
+def _stiffness(easy: Step) -> Float[Tensor, " b"]:
+    """|lambda| by two stages of equal abscissa; nan, which says nothing, where both are the same."""
+    k6, k7 = easy.stages[-2:]
+    return rms(k7 - k6).double() / rms(easy.x - easy.extra).double()
+
+
+def _gain(field: System, x: Tensor, easy: Step | None, hard: Step | None, order: int | None) -> Float[Tensor, " b"]:
+    """How many times as long the Rosenbrock step could be, by both errors of one step; 1 where only one was tried."""
+    if easy is None or hard is None or field.tol is None or easy.error is None or hard.error is None:
+        return torch.ones(len(x), dtype=torch.float64, device=x.device)
+    one, other = (field.tol.ratio(error, x, x1).double() for error, x1 in ((easy.error, easy.x), (hard.error, hard.x)))
+    one = torch.nan_to_num(one, nan=torch.inf)  # overflow is an answer, too
+    # Far below the tolerance both are rounding errors.
+    return ((one / other.clamp_min(1e-8)).clamp_min(1e-30).log() / ((order or 0) + 1)).exp()

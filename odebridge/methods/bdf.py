@@ -12,11 +12,12 @@ from torch import Tensor
 
 from odebridge.core.protocols import Counts, Step, System
 from odebridge.core.result import Result
-from odebridge.core.shapes import per_sample
+from odebridge.core.shapes import per_sample, tree_map
 from odebridge.linalg.structure import over_mass, times_mass
 from odebridge.methods.history import backward_differences, combined, divided, powers
 from odebridge.methods.implicit import (
     Held,
+    differentiated,
     hold,
     left,
     newton,
@@ -66,9 +67,10 @@ class Bdf:
 
     D_m are backward differences, on a grid of spacing h, of the polynomial through the last k + 1 points, whatever their
     spacing was: fixed leading coefficients alpha_k = (1 - kappa_k) gamma_k, so that factors are kept while h is. With kappa_k
-    of Shampine & Reichelt (SIAM J. Sci. Comput. 18, 1997) these are the NDF. The error is (kappa_k gamma_k + 1/(k+1)) h^(k+1)
+    of Shampine & Reichelt these are the NDF. The error is (kappa_k gamma_k + 1/(k+1)) h^(k+1)
     x^(k+1), the derivative by a divided difference; after k + 1 steps of one order those of order k - 1 and k + 1 are
     compared with it. Order, history and Newton's iteration belong to each trajectory. Shapes: x (b, *s); h (b,).
+    Source: Shampine & Reichelt, SIAM J. Sci. Comput. 18, 1997.
     Caveat: orders 3 to 5 are not A-stable; for eigenvalues near the imaginary axis take 'rodas5p', 'kvaerno5' or max_order=2.
     Use: `ob.integrate(f, x0, (0.0, 1e5), method="bdf")`.
     """
@@ -128,6 +130,8 @@ class Bdf:
         x1 = predicted + tried.d
         error, ahead, order, since, lower = self._judged(field, x, x1, tried.d, nodes, points, k, memory)
         kept, retry = left(tried.held, tried.rate, tried.theta)
+        # J was taken at the predicted end of this try: another try ends elsewhere, and after a failure it deserves another J.
+        retry = retry._replace(here=torch.zeros_like(retry.here), good=retry.good & tried.ok)
         trouble = torch.where(tried.ok, int(Result.OK), int(Result.NEWTON_FAILED))
         trouble = torch.where(singular(tried.held.factors), int(Result.SINGULAR), trouble)
         again = memory._replace(
@@ -239,10 +243,13 @@ class Bdf:
         shift, end = alpha / size, clock + dt
         with torch.no_grad():
             jac, _ = form.differentiate(field, end, predicted + d)
-            factors = form.factor(field, jac, shift)
-        moved = psi * per_sample(1.0 / size, x) + d * per_sample(shift, x)
-        change = form.solve(field, factors, field(end, predicted + d) - times_mass(field.mass, moved))
-        new = d + (change - change.detach())
+            factors = tree_map(Tensor.detach, form.factor(field, jac, shift))
+
+        def correction(v: Tensor) -> Tensor:
+            moved = psi * per_sample(1.0 / size, x) + v * per_sample(shift, x)
+            return form.solve(field, factors, field(end, predicted + v) - times_mass(field.mass, moved))
+
+        new = differentiated(field, d, correction)
         x1 = predicted + new
         past = self._moved(None, clock, x, memory, k, k * 0)
         slope1 = times_mass(field.mass, psi + per_sample(alpha, x) * new) * per_sample(1.0 / size, x)

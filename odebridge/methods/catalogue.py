@@ -8,6 +8,7 @@ from odebridge.methods import symplectic
 from odebridge.methods.adams import AdamsBashforth, AdamsMoulton
 from odebridge.methods.auto import Auto
 from odebridge.methods.bdf import Bdf
+from odebridge.methods.borrowed import BORROWED
 from odebridge.methods.collocation import Collocation
 from odebridge.methods.dirk import Dirk
 from odebridge.methods.explicit_rk import ExplicitRK
@@ -28,7 +29,7 @@ METHODS: dict[str, Method] = {
     "rodas4": Rosenbrock(rosenbrock.RODAS4),
     "rodas3p": Rosenbrock(rosenbrock.RODAS3P),
     "rodas4pw": Rosenbrock(rosenbrock_w.RODAS4PW),
-    "ros34pw2": Rosenbrock(rosenbrock_w.ROS34PW2),
+    "ros34pw2": Rosenbrock(rosenbrock_w.ROS34PW2, algebraic=False),
     "rodas5p": Rosenbrock(rosenbrock.RODAS5P),
     "tr_bdf2": Dirk(dirk.TR_BDF2),
     "kvaerno3": Dirk(dirk.KVAERNO3),
@@ -55,5 +56,5 @@ METHODS: dict[str, Method] = {
 
 
 def list_methods(pattern: str = "*") -> list[str]:
-    """Names of the methods that match a wildcard pattern: `ob.list_methods("rodas*")`."""
-    return matching(METHODS, pattern)
+    """Names of the methods that match a wildcard pattern, the borrowed ones last: `ob.list_methods("rodas*")`."""
+    return matching({**METHODS, **BORROWED}, pattern)

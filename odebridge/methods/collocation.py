@@ -12,10 +12,11 @@ from torch import Tensor
 
 from odebridge.core.protocols import Counts, Step, System
 from odebridge.core.result import Result
-from odebridge.core.shapes import per_sample
+from odebridge.core.shapes import per_sample, take
 from odebridge.linalg.structure import Dense, full_mass, times_mass
 from odebridge.methods.implicit import (
     Held,
+    differentiated,
     hold,
     left,
     newton,
@@ -72,6 +73,11 @@ class Collocation:
     def name(self) -> str:
         """Name of the tableau."""
         return self.tableau.name
+
+    @property
+    def algebraic(self) -> bool:
+        """May M be singular: Gauss methods, whose last stage is not the end, carry errors of algebraic components on."""
+        return bool(self.tableau.c[-1] == 1.0)
 
     @property
     def order(self) -> int:
@@ -219,7 +225,7 @@ class Collocation:
             index = torch.arange(len(x), device=x.device) if torch.compiler.is_compiling() else doubtful.nonzero()[:, 0]
             some = field if len(index) == len(x) else field.take(index)
             slope2 = some(t[index], (x + error)[index])
-            part = type(factors)(*(v.index_select(0, index) for v in factors))
+            part = take(factors, index)
             second = some.structure.solve(some, part, slope2 + rest[index])
             error = torch.where(per_sample(doubtful, x).bool(), error.index_copy(0, index, second), error)
         return error, doubtful.to(torch.int64)
@@ -248,14 +254,16 @@ class Collocation:
             inverse = torch.tensor(self.inverse, dtype=x.dtype, device=x.device)
             big = torch.einsum("ij,kl->ikjl", inverse, mass)[None] / size.reshape(-1, 1, 1, 1, 1)
             own = torch.diag_embed(jac.permute(1, 2, 3, 0), dim1=1, dim2=3)  # J_i in block (i, i)
-            matrix = (big - own).reshape(b, s * n, s * n)
-        slopes = everyone(moments, states).chunk(s)
-        per, increments = per_sample(1.0 / size, x), fixed.unbind(1)
-        residual = [
-            f - times_mass(field.mass, _sum(row, increments)) * per for f, row in zip(slopes, self.inverse, strict=True)
-        ]
-        move = torch.linalg.solve(matrix, torch.stack(residual, 1).reshape(b, s * n, 1)).reshape(fixed.shape)
-        z = fixed + (move - move.detach())
+            matrix = (big - own).reshape(b, s * n, s * n).detach()
+        per = per_sample(1.0 / size, x)
+
+        def correction(v: Tensor) -> Tensor:
+            increments = v.unbind(1)
+            slopes = everyone(moments, torch.cat([x + w for w in increments])).chunk(s)
+            residual = torch.stack(self._residual(field, slopes, increments, per), 1)
+            return torch.linalg.solve(matrix, residual.reshape(b, s * n, 1)).reshape(fixed.shape)
+
+        z = differentiated(field, fixed, correction)
         return Step(self._end(x, z), None, None, None, None, z)
 
     def interpolant(self, x0: Tensor, slope0: Tensor, slope1: Tensor, h: Any, step: Step) -> tuple[Tensor, ...]:

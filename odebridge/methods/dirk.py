@@ -12,11 +12,12 @@ from torch import Tensor
 
 from odebridge.core.protocols import Counts, Step, System
 from odebridge.core.result import Result
-from odebridge.core.shapes import per_sample
+from odebridge.core.shapes import per_sample, tree_map
 from odebridge.linalg.structure import times_mass
 from odebridge.methods.implicit import (
     Held,
     Newton,
+    differentiated,
     hold,
     left,
     newton,
@@ -251,10 +252,12 @@ class Dirk:
             known = self._known(i, h, slopes, explicit, x)
             with torch.no_grad():
                 jac, _ = form.differentiate(stiff, moment, x + fixed)
-                factors = form.factor(stiff, jac, 1.0 / (tab.gamma * size))
-            residual = (known - times_mass(field.mass, fixed)) * per + stiff(moment, x + fixed)
-            move = form.solve(stiff, factors, residual)
-            z.append(fixed + (move - move.detach()))
+                factors = tree_map(Tensor.detach, form.factor(stiff, jac, 1.0 / (tab.gamma * size)))
+
+            def correction(v: Tensor, known: Tensor = known, moment: Tensor = moment, factors: Any = factors) -> Tensor:
+                return form.solve(stiff, factors, (known - times_mass(field.mass, v)) * per + stiff(moment, x + v))
+
+            z.append(differentiated(field, fixed, correction))
             slopes.append((times_mass(field.mass, z[-1]) - known) * per)
             if nonstiff is not None:
                 explicit.append(nonstiff(moment, x + z[-1]))

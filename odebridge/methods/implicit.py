@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from odebridge.core.derivatives import first_only
 from odebridge.core.protocols import System
 from odebridge.core.shapes import take, tree_map
 from odebridge.core.tolerance import Tolerance, rms
@@ -42,6 +43,27 @@ def on_own_terms(field: System, x: Tensor) -> Tolerance:
     return Tolerance(tight, tight.reshape(-1, *(1,) * (x.dim() - 1)))
 
 
+ONCE = (
+    "gradient: the stages of an implicit method are differentiated once, by the implicit function theorem; for second "
+    "derivatives (create_graph=True, torch.func.jacrev or hessian) over a span write gradient=ob.Replay(derivatives=2), or use "
+    "a Rosenbrock or an explicit method."
+)
+
+
+def differentiated(field: System, found: Tensor, correction: Callable[[Tensor], Tensor]) -> Tensor:
+    """What Newton's iteration has found, with its derivatives by the implicit function theorem.
+
+    correction(z) = -W^-1 G(z, p) with W the Jacobian of G at the solution, taken as a constant. One correction has the first
+    derivative dz/dp = -W^-1 dG/dp; each further one gains an order, since with W exact the iteration contracts like the
+    distance itself. The value stays as it was found, to the bit. `field.derivatives` says how many are wanted.
+    """
+    z = found.detach()
+    for _ in range(field.derivatives):
+        move = correction(z)
+        z = z + (move - move.detach())
+    return first_only(z, ONCE) if field.derivatives == 1 else z
+
+
 class Held(NamedTuple):
     """A Jacobian and its factors, per trajectory, with what is known of their worth."""
 
@@ -54,6 +76,10 @@ class Held(NamedTuple):
 
 
 TRUST = 1e-2  # the best rate that is believed before it is measured
+# The largest rate by which a first correction is judged. A J that is quite wrong can make all corrections tiny, and only two of
+# them show it: BDF once slid along van der Pol's slow branch with y fixed, at h = 1000, on first corrections alone.
+BELIEVED = 0.3
+NOTHING = 1e-7  # of the tolerance: corrections that are rounding errors do not get smaller
 FAR = 0.2  # relative change of the shift beyond which the factors are made anew (OrdinaryDiffEq.jl: 1/5, CVODE: 0.3)
 SLOW = 0.1  # convergence rate beyond which J is made anew for the next step
 
@@ -78,6 +104,8 @@ def hold(
         jac = _put(jac, index, new)
     moved = anew | ((shift / held.shift - 1.0).abs() > FAR)
     factors, of = held.factors, held.shift
+    # An old J spoils the iteration the more the longer the step: what was measured at a short one says little of a long one.
+    rate = torch.where(moved & ~anew, (rate * (held.shift / shift).abs().clamp_min(1.0)).clamp_max(1.0), rate)
     if bool(moved.any()):
         index = moved.nonzero()[:, 0]
         some = field if len(index) == len(x) else field.take(index)
@@ -174,7 +202,10 @@ def newton(
             eta = torch.where(theta < 1.0, theta / (1.0 - theta).clamp_min(floor), torch.inf)
             hopeless = (theta.log() * (limit - 1 - k)).exp() * eta * size > kappa
             lost = lost | (theta >= 2.0) | hopeless
-        done = (eta * size <= kappa) | (size == 0.0)
+        done = eta * size <= kappa
+        if k == 0:
+            done = done & (eta <= BELIEVED)
+        done = done | (size <= NOTHING)
         converged = converged | (active & done)
         active = active & ~done & ~lost
         before = torch.where(active, size, before)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from odebridge.core.protocols import Counts, Step, System
 from odebridge.core.result import Result
-from odebridge.core.shapes import per_sample
+from odebridge.core.shapes import per_sample, tree_map
 from odebridge.linalg.structure import times_mass
 from odebridge.methods.implicit import one_clock, one_size
 from odebridge.methods.weighted import weighted
@@ -34,12 +34,27 @@ class Rosenbrock:
     J and df/dt are those of the current point, by forward mode or the user's `jacobian`; every trajectory does the same
     work. A singular matrix costs that trajectory a rejected step. Shapes: x (b, *s), flattened to n for J (b, n, n); h a
     float or (b,). Source: Hairer & Wanner II, IV.7. Caveat: an inexact `jacobian` lowers the order (to 2 for Rodas5P).
+    jacobian_gradient: "exact" differentiates J and df/dt as well; "detach" takes them as constants, which halves the backward
+    pass and asks for no second derivative of f. Where J is a constant, the derivative of the method is a method with an
+    inexact J for the variational equation, so its order is the W-order: ValueError unless that is the order of the method
+    ('rodas4pw', 'ros34pw2', 'rosenbrock23'; Rodas5P would fall from 5 to 2).
     Use: `ob.integrate(f, x0, (0.0, 1e5), method="rodas5p")`.
     """
 
     tableau: RosenbrockTableau
     law: str = "predictive"
+    algebraic: bool = True  # may M be singular: the embedded solution must damp, or no step is short enough for its error
+    jacobian_gradient: str = "exact"
     takes_mass: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.jacobian_gradient not in ("exact", "detach"):
+            raise ValueError(f'jacobian_gradient: must be "exact" or "detach", got {self.jacobian_gradient!r}.')
+        if self.jacobian_gradient == "detach" and self.tableau.w_order < self.tableau.order:
+            raise ValueError(
+                f"jacobian_gradient: with a constant Jacobian the gradient of {self.tableau.name!r} has order "
+                f"{self.tableau.w_order} and not {self.tableau.order}; it works with 'rodas4pw', 'ros34pw2', 'rosenbrock23'."
+            )
 
     @property
     def name(self) -> str:
@@ -72,7 +87,7 @@ class Rosenbrock:
         h = per_sample(size, x)
         # A try from the same point has the same J. Skipped in eager mode only: what is not needed is not seen.
         if torch.compiler.is_compiling() or not bool(memory.known.all()):
-            jac, dfdt = form.differentiate(field, clock, x)
+            jac, dfdt = self._differentiated(field, clock, x)
         else:
             jac, dfdt = memory.jac, memory.dfdt
         factors = form.factor(field, jac, 1.0 / (tab.gamma * size))
@@ -104,6 +119,12 @@ class Rosenbrock:
             cost,
             extra=jac,
         )
+
+    def _differentiated(self, field: System, t: Tensor, x: Tensor) -> tuple[Any, Tensor]:
+        if self.jacobian_gradient == "exact":
+            return field.structure.differentiate(field, t, x)
+        with torch.no_grad():
+            return tree_map(Tensor.detach, field.structure.differentiate(field, t.detach(), x.detach()))
 
     def interpolant(self, x0: Tensor, slope0: Tensor, slope1: Tensor, h: Any, step: Step) -> tuple[Tensor, ...]:
         """(1 - s) x0 + s (x1 + (1 - s) (q_1 + s q_2 + ...)) as powers of s."""

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from odebridge.core.names import matching
 from odebridge.peers.base import Peer
-from odebridge.peers.scipy import ScipyPeer
+from odebridge.peers.diffrax import DiffraxPeer
+from odebridge.peers.scipy import OdeintPeer, ScipyPeer
+from odebridge.peers.sundials import SundialsPeer
+from odebridge.peers.torchdiffeq import TorchdiffeqPeer
+from odebridge.peers.torchode import TorchodePeer
 
-PEERS: dict[str, Peer] = {f"scipy:{name}": ScipyPeer(name) for name in ("RK45", "Radau", "BDF", "LSODA")}
+_ALL: tuple[Peer, ...] = (
+    *(ScipyPeer(name) for name in ("RK45", "Radau", "BDF", "LSODA")),
+    OdeintPeer(),
+    SundialsPeer(),
+    TorchdiffeqPeer("dopri5"),
+    TorchodePeer("dopri5"),
+    TorchodePeer("tsit5"),
+    *(DiffraxPeer(name) for name in ("Tsit5", "Dopri8", "Kvaerno3", "Kvaerno5")),
+    DiffraxPeer("Kvaerno3", fixed=True),
+    DiffraxPeer("Kvaerno5", fixed=True),
+)
+PEERS: dict[str, Peer] = {peer.name: peer for peer in _ALL}
 
 
 def list_peers(pattern: str = "*") -> list[str]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from odebridge.peers.base import PeerRun, missing
+from odebridge.methods.borrowed import Task
+from odebridge.methods.borrowed_scipy import jacobian_options, packed
+from odebridge.peers.base import EnsembleRun, PeerRun, looped, missing, timed
 from odebridge.problems.base import Problem
 
 try:
     import scipy
-    from scipy.integrate import BDF, LSODA, RK45, Radau
+    from scipy.integrate import BDF, LSODA, RK45, Radau, odeint
 except ImportError:  # pragma: no cover - scipy is a dependency; the form is that of every peer
     scipy = None
-    SOLVERS = {}
+    SOLVERS, odeint = {}, None
 else:
     SOLVERS = {"RK45": RK45, "Radau": Radau, "BDF": BDF, "LSODA": LSODA}
 
@@ -48,12 +51,12 @@ class ScipyPeer:
         """Solve one system from t0 to t1."""
         if scipy is None:
             return missing(self.name, problem, "pip install scipy")
-        system = problem.as_numpy()
-        given = {} if system.jac is None or self.method == "RK45" else {"jac": system.jac}
-        steps, message, began = 0, None, time.perf_counter()
+        task = task_of(problem, rtol, atol)
+        given = jacobian_options(self.method, task)
+        steps, message, began, cpu = 0, None, time.perf_counter(), time.process_time()
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            solver = SOLVERS[self.method](system.fun, system.span[0], system.y0, system.span[1], rtol=rtol, atol=atol, **given)
+            solver = SOLVERS[self.method](task.fun, task.t0, task.y0, task.t1, rtol=rtol, atol=atol, **given)
             while solver.status == "running":
                 message = solver.step()
                 steps += 1
@@ -63,10 +66,74 @@ class ScipyPeer:
                 if time_limit is not None and time.perf_counter() - began > time_limit:
                     message = f"used up time_limit={time_limit:.3g} s"
                     break
-        seconds = time.perf_counter() - began
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
         ok = solver.status == "finished"
-        x1 = np.asarray(solver.y, dtype=np.float64) if ok else np.full(system.y0.shape, np.nan)
+        x1 = np.asarray(solver.y, dtype=np.float64) if ok else np.full(task.y0.shape, np.nan)
         counts = {"accepted": steps, "f_evals": solver.nfev, "jacobians": solver.njev, "factorisations": solver.nlu}
         notes = [f"{message} at t={solver.t:.6g}"] if message else []
         notes += sorted({str(w.message) for w in said})
-        return PeerRun(x1, {k: int(v) for k, v in counts.items()}, seconds, ok, "; ".join(notes))
+        return PeerRun(x1, {k: int(v) for k, v in counts.items()}, seconds, ok, "; ".join(notes), cpu)
+
+    def ensemble(
+        self, problem: Problem, rtol: float, atol: float, *, max_steps: int | None = None, time_limit: float | None = None
+    ) -> EnsembleRun:
+        """One after the other."""
+        return looped(self, problem, rtol, atol, max_steps, time_limit)
+
+
+@dataclass(frozen=True)
+class OdeintPeer:
+    """ODEPACK's LSODA with its loop in compiled code, `scipy.integrate.odeint`: several times less overhead than stepping.
+
+    Counts: steps, f evaluations, Jacobians. Caveats: no time limit inside a solve, nor an end that is not stepped over: the
+    end state is interpolated, and the field is asked beyond it.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name in the catalogue."""
+        return "scipy:odeint"
+
+    @property
+    def version(self) -> str | None:
+        """Version of SciPy."""
+        return None if scipy is None else scipy.__version__
+
+    def __call__(
+        self, problem: Problem, rtol: float, atol: float, *, max_steps: int | None = None, time_limit: float | None = None
+    ) -> PeerRun:
+        """Solve one system from t0 to t1."""
+        if odeint is None:
+            return missing(self.name, problem, "pip install scipy")
+        task = task_of(problem, rtol, atol)
+        given: dict[str, Any] = {} if task.jac is None else {"Dfun": task.jac}
+        if task.bandwidths is not None:
+            lower, upper = task.bandwidths
+            given |= {"ml": lower, "mu": upper}
+            if task.jac is not None:
+                given["Dfun"] = packed(task.jac, lower, upper)
+        with warnings.catch_warnings(record=True) as said, timed() as clock:
+            warnings.simplefilter("always")
+            ys, info = odeint(
+                task.fun, task.y0, [task.t0, task.t1], tfirst=True, rtol=rtol, atol=atol, full_output=True,
+                mxstep=max_steps or 1_000_000, **given,
+            )  # fmt: skip
+        ok = info["message"] == "Integration successful." and bool(np.isfinite(ys[-1]).all())
+        counts = {"accepted": int(info["nst"][0]), "f_evals": int(info["nfe"][0]), "jacobians": int(info["nje"][0])}
+        message = "" if ok else "; ".join([info["message"], *sorted({str(w.message) for w in said})])
+        x1 = np.asarray(ys[-1]) if ok else np.full(task.y0.shape, np.nan)
+        return PeerRun(x1, counts, clock.seconds, ok, message, clock.cpu)
+
+    def ensemble(
+        self, problem: Problem, rtol: float, atol: float, *, max_steps: int | None = None, time_limit: float | None = None
+    ) -> EnsembleRun:
+        """One after the other."""
+        return looped(self, problem, rtol, atol, max_steps, time_limit)
+
+
+def task_of(problem: Problem, rtol: float, atol: float) -> Task:
+    """One system as SciPy's and SUNDIALS' drivers take it: the field and its Jacobian on NumPy arrays."""
+    system = problem.as_numpy()
+    own = problem.sparsity if isinstance(problem.sparsity, tuple) else None
+    bandwidths = (int(own[0]), int(own[1])) if own is not None and system.sparsity is not None else None
+    return Task(system.fun, system.y0, *system.span, rtol, atol, system.jac, bandwidths=bandwidths, pattern=system.sparsity)

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
-
-from odebridge.problems.componentwise import Field, Jacobian
 
 
 @dataclass(frozen=True)
@@ -58,27 +55,3 @@ def pattern_of(sparsity: Any, n: int) -> np.ndarray:
         return sparsity.numpy()
     lower, upper = sparsity
     return np.tri(n, k=upper, dtype=bool) & ~np.tri(n, k=-lower - 1, dtype=bool)
-
-
-def on_arrays(call: Callable[..., Tensor], args: Any) -> Callable[[float, np.ndarray], np.ndarray]:
-    """A field or Jacobian of a batch of one, as a function of arrays."""
-    more = () if args is None else (args,)
-
-    def through_torch(t: float, y: np.ndarray) -> np.ndarray:
-        x = torch.from_numpy(np.array(y, dtype=np.float64, ndmin=2))  # a copy: SciPy may reuse its own y
-        with torch.no_grad():
-            out = call(torch.full((1,), float(t), dtype=torch.float64), x, *more)
-        return out[0].detach().numpy().astype(np.float64, copy=False)
-
-    if not isinstance(call, (Field, Jacobian)):
-        return through_torch
-    scalar = call.terms if isinstance(call, Field) else call.rows
-    p = () if args is None else tuple(args[0].tolist())
-
-    def on_floats(t: float, y: np.ndarray) -> np.ndarray:
-        try:
-            return np.array(scalar(float(t), np.asarray(y).tolist(), p), dtype=np.float64)
-        except (ArithmeticError, ValueError):  # Python raises where an array would hold inf or NaN
-            return through_torch(t, y)
-
-    return on_floats

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from odebridge.core.arrays import on_arrays
 from odebridge.core.shapes import tree_map
-from odebridge.problems.arrays import Divided, NumpyProblem, is_singular, on_arrays, pattern_of
+from odebridge.problems.arrays import Divided, NumpyProblem, is_singular, pattern_of
 from odebridge.problems.checks import as_mass, as_parameters, as_span, as_sparsity, as_state, as_times
 
 

@@ -59,6 +59,7 @@ class RosenbrockTableau:
     reference: str
     dense: tuple[Row, ...] | None = None
     dense_order: int = 3
+    w_order: int = 1  # order with any matrix in the place of J, checked by trees
 
     @property
     def stages(self) -> int:

@@ -143,7 +143,7 @@ def collocation(name: str, order: int, c: Float[np.ndarray, " s"], reference: st
     b_hat = b - gamma0 * lagrange_at_zero
     error = (b_hat - b) @ a_inv / gamma0
     # z(theta) = sum_i z_i theta/c_i prod_(j != i) (theta - c_j)/(c_i - c_j); np.poly has the highest power first.
-    dense = np.array([np.poly(o)[::-1] / (c[j] * np.prod(c[j] - o)) for j, o in enumerate(others)]).T
+    dense = np.array([np.atleast_1d(np.poly(o))[::-1] / (c[j] * np.prod(c[j] - o)) for j, o in enumerate(others)]).T
     end = np.eye(s)[-1] if c[-1] == 1.0 else b @ a_inv
     for array in (a, b, c, a_inv, spectrum, t, t_inv, b_hat, dense):
         array.setflags(write=False)

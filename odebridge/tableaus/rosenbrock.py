@@ -21,6 +21,7 @@ def transformed(
     dense: tuple[Row, ...],
     dense_order: int,
     reference: str,
+    w_order: int = 1,
 ) -> RosenbrockTableau:
     """A tableau given as alpha, Gamma, b (dense rows too) in the form without matrix-vector products: u = Gamma k."""
     full = np.array(gamma)
@@ -39,7 +40,7 @@ def transformed(
     c, d = (tuple(float(v) for v in matrix.sum(1)) for matrix in (alpha_full, full))
     q = tuple(tuple(float(v) for v in row) for row in np.array(dense) @ inverse)
     return RosenbrockTableau(
-        name, order, embedded_order, float(full[0, 0]), lower(a), lower(big_c), c, d, m, e, reference, q, dense_order
+        name, order, embedded_order, float(full[0, 0]), lower(a), lower(big_c), c, d, m, e, reference, q, dense_order, w_order
     )
 
 
@@ -50,6 +51,7 @@ _E32 = 6.0 + math.sqrt(2.0)
 # The row of Gamma for stage 3 follows: (g (e32 - 2), -g e32, g). The error weights are (k1 - 2 k2 + k3) h / 6.
 ROSENBROCK23 = transformed(
     name="rosenbrock23",
+    w_order=2,
     order=2,
     embedded_order=3,
     alpha=((0.0, 0.0, 0.0), (0.5, 0.0, 0.0), (0.0, 1.0, 0.0)),
@@ -113,6 +115,7 @@ RODAS4 = RosenbrockTableau(
 
 RODAS5P = RosenbrockTableau(
     name="rodas5p",
+    w_order=2,
     order=5,
     embedded_order=4,
     gamma=0.21193756319429014,

@@ -17,6 +17,7 @@ _RODAS4PW_LAST = (
 # Dense output of order 3 for any J as well.
 RODAS4PW = RosenbrockTableau(
     name="rodas4pw",
+    w_order=4,
     order=4,
     embedded_order=3,
     gamma=0.25,
@@ -130,6 +131,7 @@ RODAS4PW = RosenbrockTableau(
 # At infinity |R(s)| <= 1 between the ends, and R = 0 at s = 1. The embedded solution does not damp: R_hat(infinity) = -0.478.
 ROS34PW2 = RosenbrockTableau(
     name="ros34pw2",
+    w_order=3,
     order=3,
     embedded_order=2,
     gamma=0.435866521508459,

@@ -1,0 +1,1 @@
+"""Other libraries' interfaces on the solvers of this one."""

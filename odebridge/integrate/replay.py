@@ -1,0 +1,92 @@
+"""Replay: who owns the backward pass by default."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from odebridge.core.result import Result, Solution
+from odebridge.core.shapes import take
+from odebridge.integrate.at_once import ONE_STEP, together
+from odebridge.integrate.gradient import Path, StepTape, walk
+from odebridge.integrate.save import At, Dense, Last, recorder
+from odebridge.integrate.span import Task, only_arrived
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Find the steps without a graph, then walk the kept ones with one: the exact gradient of the frozen-step map.
+
+    Memory grows with the kept steps only. Gradients flow to x0, args, parameters and closures of the field, t0, t1, save and
+    event times; the step sizes are constants (Hairer, Norsett & Wanner I, II.6 on internal differentiation). Nothing is
+    walked where nothing needs a gradient.
+    checkpoints: keep so many states only and make the steps between two of them again in the backward pass, "sqrt": as many
+    as there are steps between two; the gradient is the same, memory grows with the root of the number of steps, and the
+    field is evaluated once more. What a search has found (stages by Newton) is kept for all steps all the same.
+    ValueError for anything else. Caveat: Rosenbrock methods differentiate J as well, so the field must be twice
+    differentiable; a random field (dropout) has no gradient that means anything.
+    derivatives: 2 makes second derivatives right through implicit methods, whose stages are differentiated by the implicit
+    function theorem, at twice the cost; with 1 they raise RuntimeError. Explicit and Rosenbrock methods always have them.
+    at_once: make all kept steps as one batch and tie them together by a pass of n x n matrices, instead of walking from one to
+    the next: faster for small states and many steps (benchmarks/replay.py), memory as without checkpoints. Rosenbrock
+    methods lose again from a dozen components on, since their step is dear to differentiate n times.
+    ValueError for methods whose steps depend on earlier ones (DIRK, BDF, auto ...), events, discontinuities and saves other
+    than `Last` and `At`; first derivatives only.
+    Use: `ob.integrate(f, x0, (0.0, 9.0), gradient=ob.Replay(checkpoints="sqrt"))`.
+    """
+
+    checkpoints: Any = None
+    derivatives: int = 1
+    at_once: bool = False
+
+    def __post_init__(self) -> None:
+        n = self.checkpoints
+        if n is not None and n != "sqrt" and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+            raise ValueError(f'Replay: checkpoints must be None, "sqrt" or a whole number of at least 1, got {n!r}.')
+        if self.derivatives not in (1, 2):
+            raise ValueError(f"Replay: derivatives must be 1 or 2, got {self.derivatives!r}.")
+
+    def _suits(self, task: Task) -> None:
+        """ValueError where steps cannot be made at once."""
+        extras = task.extras
+        if not isinstance(task.method, ONE_STEP):
+            raise ValueError(f"gradient: at_once needs steps that stand alone; those of {task.method.name!r} do not.")
+        if extras.crossings or extras.jumps or not isinstance(task.save, (Last, At)) or self.checkpoints is not None:
+            raise ValueError("gradient: at_once goes with ob.Last() and ob.At(times), no events, jumps or checkpoints.")
+
+    def segment(self, steps: int) -> int:
+        """Steps between two checkpoints; 0 without."""
+        if self.checkpoints is None or steps == 0:
+            return 0
+        count = math.isqrt(steps - 1) + 1 if self.checkpoints == "sqrt" else self.checkpoints
+        return -(-steps // count)
+
+    def solve(self, task: Task) -> Solution:
+        """The solution with its graph."""
+        if self.at_once:
+            self._suits(task)
+        tape, crossings = StepTape(states=[] if self.at_once else None), task.extras.crossings
+        with torch.no_grad():
+            steps = replace(task.without_graph(), save=Last()).found(tape)
+        f, course, after = replace(task.f, derivatives=self.derivatives), task.course, task.after
+        events = None if crossings is None else crossings.walked(lambda ids: take(f.args, ids))
+        ends = isinstance(task.save, (At, Dense)) or events is not None
+        stopped = steps.result != int(Result.OK)
+        path = Path(tape, f, course, task.method, after, ends, task.extras.jumps, stopped)
+        keeper = recorder(task.save, course, task.method, after is not None)
+        if tape.states is not None and path.steps > 0:
+            order = torch.cat(tape.ids).argsort(stable=True)
+            x1, xs = together(path, torch.cat(tape.states)[order], keeper)
+            end = torch.where(steps.result == int(Result.OK), course.t1, steps.end)
+            kept = keeper.packed() if isinstance(task.save, At) else None
+            return replace(
+                steps, x1=only_arrived(x1, steps.codes), ts=kept and kept.ts, xs=kept and xs, end=end, h=steps.h, events=()
+            )
+        x1, t1, keeper, events = walk(path, keeper, events, self.segment(path.steps))
+        saved, x1 = keeper.packed(), only_arrived(x1, steps.codes)
+        steps = replace(steps, x1=x1, ts=saved.ts, xs=saved.xs, hs=saved.hs, errors=saved.errors, dense=saved.dense, end=t1)
+        h = None if steps.h is None else steps.h.detach()
+        return replace(steps, h=h, events=() if events is None else events.packed())
