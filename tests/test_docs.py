@@ -56,6 +56,11 @@ def test_the_catalogue_page_is_up_to_date():
     assert (ROOT / "docs" / "catalogues.md").read_text() == namespace["page"](), "run: python docs/make_tables.py"
 
 
+def test_the_table_of_work_and_accuracy_is_that_of_the_committed_rows():
+    namespace = runpy.run_path(str(ROOT / "benchmarks" / "stiff_tables.py"), run_name="script")
+    assert (ROOT / "docs" / "stiff.md").read_text() == namespace["page"](), "run: python benchmarks/stiff_tables.py"
+
+
 def test_the_figures_of_the_readme_are_those_of_the_committed_rows():
     namespace = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"), run_name="script")
     text = (ROOT / "README.md").read_text()

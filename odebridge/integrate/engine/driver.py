@@ -29,6 +29,7 @@ class Engine:
 
     def __init__(self, bound: Bound, max_steps: int) -> None:
         self.bound, self.source, self.max_steps = bound, bound.kernel.source, max_steps
+        self.spans = self._spans()
         self.pointers = (ctypes.c_void_p * max(len(bound.uniforms), 1))(*(v.data_ptr() for v in bound.uniforms))
 
     def packed(self, lanes: Lanes) -> Tensor:
@@ -41,7 +42,7 @@ class Engine:
             buffer[place : place + len(rows)] = _bits(rows)
             place += len(rows)
         buffer[source.stored - 1] = torch.tensor(self.max_steps).view(torch.float64)
-        for leaf, span in zip(leaves(_state(lanes)), self._spans(), strict=True):
+        for leaf, span in zip(leaves(_state(lanes)), self.spans, strict=True):
             if span is not None:
                 first, entries = span
                 rows = _bits(leaf.reshape(b, -1).T)
@@ -59,7 +60,7 @@ class Engine:
 
     def unpacked(self, buffer: Tensor, lanes: Lanes) -> Lanes:
         """The lanes after the kernel; `lanes` as they were gives what it has not changed."""
-        spans = iter(self._spans())
+        spans = iter(self.spans)
 
         def read(old: Tensor) -> Tensor:
             span = next(spans)
