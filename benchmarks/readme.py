@@ -1,12 +1,16 @@
-"""Write README's measured section from committed rows: `python benchmarks/readme.py`. A test fails when they differ.
+"""Write README's measured sections from committed rows: `python benchmarks/readme.py`. A test fails when they differ.
 
-The rows are those of `odebridge bench quick --seed 0`, kept in benchmarks/results/quick; the page with the pictures comes
-from them by `odebridge report benchmarks/results/quick --out report.html`.
+The findings are those of `odebridge bench quick --seed 0`, kept in benchmarks/results/quick; the page with the pictures comes
+from them by `odebridge report benchmarks/results/quick --out report.html`. The speed table is that of ensembles.py, nonstiff.py
+and single.py in this folder, kept in benchmarks/results/ensembles, nonstiff and single.
 """
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from odebridge.bench.record import read
 from odebridge.bench.report import machines, sentences
@@ -14,6 +18,17 @@ from odebridge.bench.report import machines, sentences
 RESULTS = Path(__file__).parent / "results" / "quick"
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
+FAST, SLOW = "<!-- speed: begin -->\n", "<!-- speed: end -->\n"
+SUITES = ("ensembles", "nonstiff", "single")
+PEERS = {  # column: the contenders of which the fastest counts
+    "CVODE": ("sundials:BDF",),
+    "LSODA": ("scipy:odeint",),
+    "SciPy Radau, RK45": ("scipy:Radau", "scipy:RK45"),
+    "diffrax": ("diffrax:Kvaerno3", "diffrax:Kvaerno5", "diffrax:Tsit5", "diffrax:Dopri8"),
+    "diffrax, corrected": ("diffrax:Kvaerno3+fix", "diffrax:Kvaerno5+fix"),
+    "torchode": ("torchode:dopri5", "torchode:tsit5"),
+    "torchdiffeq": ("torchdiffeq:dopri5",),
+}
 
 
 def section() -> str:
@@ -24,10 +39,41 @@ def section() -> str:
     return "\n".join(lines) + "\n"
 
 
+def speed() -> str:
+    """For every contest: our trajectories per CPU second, and how many times longer the fastest of each kind of peer takes."""
+    lines = [
+        "| problem | error | ours, per CPU second | " + " | ".join(PEERS) + " |",
+        "| --- " * (3 + len(PEERS)) + "|",
+    ]
+    where = ""
+    for suite in SUITES:
+        text = (RESULTS.parent / suite / "results.jsonl").read_text()
+        rows: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
+        run = next(r for r in rows if r["kind"] == "run")
+        where = ", ".join([run["cpu"], *(f"{k} {v}" for k, v in run["versions"].items() if k not in ("numpy", "odebridge"))])
+        contests = defaultdict[tuple[str, float], list[dict[str, Any]]](list)
+        for r in rows:
+            if r["kind"] == "verdict":
+                contests[r["contest"], r["target"]].append(r)
+        for (name, target), found in contests.items():
+            own = [r["per_second"]["median"] for r in found if r["contender"].startswith("odebridge") and r["status"] == "ok"]
+            if not own:
+                continue
+            cells = []
+            for names in PEERS.values():
+                ratios = [r["ratio"]["median"] for r in found if r["contender"] in names and r.get("ratio")]
+                cells.append(f"{min(ratios):.2g}" if ratios and min(ratios) < 9.95 else f"{min(ratios):.0f}" if ratios else "")
+            title = name if suite != "single" else f"{name}, one trajectory"
+            lines.append(f"| {title} | {target:.0e} | {max(own):,.0f} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", f"({where}; one thread; rows in `benchmarks/results/`.)"]) + "\n"
+
+
 def updated(text: str) -> str:
-    """README with the section of today."""
-    head, rest = text.split(BEGIN)
-    return head + BEGIN + section() + END + rest.split(END)[1]
+    """README with the sections of today."""
+    for begin, made, end in ((BEGIN, section(), END), (FAST, speed(), SLOW)):
+        head, rest = text.split(begin)
+        text = head + begin + made + end + rest.split(end)[1]
+    return text
 
 
 if __name__ == "__main__":
