@@ -193,7 +193,7 @@ def _tangent(p: _Sugar, s: Scalar, ds: list[Scalar], by: Scalar) -> Scalar:
         grown = p("mul", p("mul", a[1], p("pow", a[0], p("sub", a[1], p.num(1.0, s)))), ds[0])
         return grown if ds[1].op == "const" else p("add", grown, p("mul", p("mul", s, p("log", a[0])), ds[1]))
     if s.op not in RULES:
-        raise Unsupported(f"the derivative of {s.op}")
+        raise Unsupported(f"the kernel generator does not know the derivative of {s.op}")
     total = zero
     for rule, d in zip(RULES[s.op](p, s, *a), ds, strict=True):
         total = p("add", total, p("mul", rule, d))
