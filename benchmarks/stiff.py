@@ -3,7 +3,7 @@
 Claim: a solve that ends with OK has an error below 100 times its tolerance times the problem's own amplification of
 perturbations, and the counts of the stiff methods stand beside those of SciPy and CVODE with the same analytic Jacobian.
 
-    python benchmarks/stiff.py sweep [--full] [--only PATTERN ...] [--methods PATTERN ...]
+    python benchmarks/stiff.py sweep [--jobs 2] [--full] [--only PATTERN ...] [--methods PATTERN ...]
     python benchmarks/stiff.py peers
     python benchmarks/stiff_tables.py
 
@@ -18,9 +18,11 @@ import argparse
 import fnmatch
 import json
 import math
+import multiprocessing
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -188,23 +190,38 @@ def chosen(patterns: list[str] | None, names: Any) -> list[str]:
     return [n for n in names if not patterns or any(fnmatch.fnmatch(n, q) for q in patterns)]
 
 
-def sweep(full: bool, only: list[str] | None, methods: list[str] | None) -> None:
-    """Our methods."""
+def cell(name: str, method: str | None, rtols: list[float]) -> list[dict[str, Any]]:
+    """The rows of one method on one problem; without a method the problem's amplification."""
+    torch.set_num_threads(1)
+    p = problem(name)
+    if method is None:
+        return [{"problem": name, "amplification": amplification(p)}]
+    return list(run_cell(p, method, rtols))
+
+
+def sweep(full: bool, only: list[str] | None, methods: list[str] | None, jobs: int) -> None:
+    """Our methods, a cell after the other or `jobs` at once; each is written when it is done."""
     done = {(r["problem"], r["method"], r["rtol"]) for r in load("sweep.jsonl")}
     known = {r["problem"] for r in load("amplification.jsonl")}
-    names = [n for n in chosen(only, PROBLEMS) if problem(n).reference is not None]
-    for k, name in enumerate(names):
+    todo: list[tuple[str, str | None, list[float]]] = []
+    for name in chosen(only, PROBLEMS):
         p = problem(name)
-        if name not in known:
-            append("amplification.jsonl", [{"problem": name, "amplification": amplification(p)}])
+        if p.reference is None:
+            continue
+        todo += [] if name in known else [(name, None, [])]
         for method in chosen(methods, methods_for(p, full)):
             rtols = [r for r in tolerances(p, method, full) if (name, method, r) not in done]
-            if rtols:
-                began = time.perf_counter()
-                append("sweep.jsonl", list(run_cell(p, method, rtols)))
-                seconds = time.perf_counter() - began
-                print(f"{k + 1}/{len(names)} {name} {method}: {len(rtols)} lanes, {seconds:.1f} s", flush=True)
-    (HERE / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n")
+            todo += [(name, method, rtols)] if rtols else []
+    began = time.monotonic()
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        running = {pool.submit(cell, *work): work for work in todo}
+        for k, future in enumerate(as_completed(running), 1):
+            name, method, rtols = running[future]
+            append("sweep.jsonl" if method else "amplification.jsonl", future.result())
+            seconds = time.monotonic() - began
+            print(f"[{seconds:6.0f} s] {k}/{len(todo)} {name} {method or 'amplification'}: {len(rtols)} lanes", flush=True)
+    record = environment() | {"jobs": jobs, "cells": len(todo), "seconds": round(time.monotonic() - began)}
+    (HERE / "environment.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def peers(only: list[str] | None, methods: list[str] | None) -> None:
@@ -240,10 +257,11 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="every method at every tolerance, hours")
     parser.add_argument("--only", nargs="*", help="problems, as patterns")
     parser.add_argument("--methods", nargs="*", help="methods, as patterns")
+    parser.add_argument("--jobs", type=int, default=1, help="cells at once, each with one thread")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.what == "sweep":
-        sweep(args.full, args.only, args.methods)
+        sweep(args.full, args.only, args.methods, args.jobs)
     else:
         peers(args.only, args.methods)
 

@@ -15,6 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from odebridge.methods import METHODS
+from odebridge.problems import PROBLEMS
+
 ROWS = Path(__file__).parent / "results" / "stiff"
 PAGE = Path(__file__).parent.parent / "docs" / "stiff.md"
 BOUND = 100.0
@@ -80,7 +83,9 @@ def reason(row: Row) -> str:
 
 def page() -> str:
     """The whole page."""
+    problems, methods = list(PROBLEMS), list(METHODS)
     rows, peers = load("sweep.jsonl"), load("peers.jsonl")
+    rows.sort(key=lambda r: (problems.index(r["problem"]), methods.index(r["method"]), -r["rtol"]))
     amplified = {r["problem"]: r["amplification"] for r in load("amplification.jsonl")}
     where = json.loads((ROWS / "environment.json").read_text())
     by: dict[str, dict[str, dict[str, Row]]] = defaultdict(lambda: defaultdict(dict))
@@ -102,6 +107,8 @@ def page() -> str:
         "`benchmarks/stiff.py`). The peers get the same field, analytic Jacobian and tolerances; their counts are their own,",
         "without rejected steps where they do not tell.",
         "",
+        f"The sweep took {where['seconds']} s with {where['jobs']} cells at once." if "seconds" in where else "",
+        "",
         f"{len(rows)} solves: " + ", ".join(f"{n} {code}" for code, n in sorted(results.items())) + ".",
         "",
         "## Exceptions",
@@ -118,11 +125,11 @@ def page() -> str:
             for r in bad
         ]
         lines.append("")
-    for name, methods in by.items():
+    for name, solved in by.items():
         kappa = amplified.get(name)
         lines += [f"## {name}", "", f"κ = {kappa:.3g}" if kappa and math.isfinite(kappa) else "κ not measured (a DAE).", ""]
         lines += ["| method | " + " | ".join(map(power, SHOWN)) + " |", "| --- |" + " --- |" * len(SHOWN)]
-        for method, cells in methods.items():
+        for method, cells in solved.items():
             lines.append(f"| {method} | " + " | ".join(cell(cells.get(power(r))) for r in SHOWN) + " |")
         lines.append("")
     return "\n".join(lines)

@@ -26,11 +26,12 @@ from odebridge.control.catalogue import CONTROLLERS
 from odebridge.core.names import lookup, matching, nearest
 from odebridge.core.result import Result, Solution
 from odebridge.data import DATA
-from odebridge.integrate import Every, Last, integrate
+from odebridge.integrate import Every, Last
 from odebridge.methods.borrowed import BORROWED
 from odebridge.methods.catalogue import METHODS
 from odebridge.nets import MODELS
 from odebridge.problems import PROBLEMS, Problem, problem
+from odebridge.problems import solve as solved
 from odebridge.train import Epoch
 
 SUITES: dict[str, Callable[..., Path]] = {"quick": quick}
@@ -139,6 +140,7 @@ def solve(
     t1: Annotated[float | None, typer.Option(help="end of the span, in the problem's unit of time")] = None,
     first_step: Annotated[float | None, typer.Option(help="size of the first step; default: chosen from the field")] = None,
     max_steps: Annotated[int, typer.Option(help="tries, the rejected ones included")] = 10_000,
+    compile: Annotated[bool, typer.Option("--compile", help="make the tries by a compiled kernel")] = False,
     plot: Annotated[Path | None, typer.Option(help="a picture of the solution: FILE.svg, .pdf or .png")] = None,
 ) -> None:
     """Solve a problem of the library and say how it went; exit code 1 if the solver did not get to the end."""
@@ -156,9 +158,9 @@ def solve(
     tolerance = ATOL_PER_RTOL * rtol if atol is None else atol
     one, began = wanted.batched(), time.perf_counter()
     with refusing(ValueError, TypeError):  # bad input is refused before the first step
-        sol = integrate(
-            one.field, one.x0, one.span, args=one.args, jacobian=one.jacobian, method=scheme, controller=controller, rtol=rtol,
-            atol=tolerance, first_step=first_step, max_steps=max_steps, save=Last() if plot is None else Every(), throw=False,
+        sol = solved(
+            one, method=scheme, controller=controller, rtol=rtol, atol=tolerance, first_step=first_step, max_steps=max_steps,
+            compile=compile, save=Last() if plot is None else Every(), throw=False,
         )  # fmt: skip
     took = time.perf_counter() - began
     how = f"{scheme}, controller {law}, rtol {rtol:g}, atol {tolerance:g}"

@@ -77,6 +77,18 @@ def test_solve_says_how_it_went(tmp_path):
     assert picture.read_text().startswith("<?xml")
 
 
+def test_solve_hands_on_the_mass_of_a_differential_algebraic_system():
+    """Without its mass matrix the system is another one."""
+    text = good("solve", "chemical_akzo_nobel", "--rtol", "1e-5")
+    assert "OK: reached t = 180" in text
+    assert float(re.search(r"mescd ([\d.]+)", text)[1]) > 4
+
+
+def test_solve_by_a_compiled_kernel():
+    text, eager = (good("solve", "lotka_volterra", *more) for more in (["--compile"], []))
+    assert re.search(r"accepted \d+", text)[0] == re.search(r"accepted \d+", eager)[0]
+
+
 def test_solve_takes_another_method_law_and_end():
     text = good(
         "solve", "lotka_volterra", "--method", "bosh3", "--controller", "pid", "--t1", "2", "--rtol", "1e-3", "--atol", "1e-6"
