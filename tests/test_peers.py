@@ -235,7 +235,13 @@ def test_what_a_library_cannot_do_is_refused_in_a_sentence(method):
     f, x0 = (lambda t, x: -x), torch.ones(2, 1, dtype=torch.float64)
     with pytest.raises(ValueError, match=r"gradient: .*no_grad"):
         ob.integrate(f, x0.requires_grad_(), (0.0, 1.0), method=method)
-    x0 = x0.detach()
+    x0, rate = x0.detach(), torch.ones((), dtype=torch.float64, requires_grad=True)
+
+    def late(t, x):  # the first slope knows nothing of the rate
+        return -x * (rate if float(t[0]) > 0.5 else 1.0)
+
+    with pytest.raises(ValueError, match=r"gradient: .*no_grad"):
+        ob.integrate(late, x0, (0.0, 1.0), method=method)
     with pytest.raises(TypeError, match=r"float64 on the CPU"):
         ob.integrate(f, x0.float(), (0.0, 1.0), method=method)
     with pytest.raises(ValueError, match=r"span \(t0, t1\) instead of a grid"):
