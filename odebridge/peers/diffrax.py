@@ -11,8 +11,8 @@ import numpy as np
 
 from odebridge.core.optional import installed, optional
 from odebridge.peers.base import EnsembleRun, PeerRun, absent, no_ensemble, timed
+from odebridge.peers.batched import one_of
 from odebridge.peers.jax_field import in_jax, libraries
-from odebridge.peers.torchdiffeq import one_of
 from odebridge.problems.base import Problem
 
 MAX_STEPS = 100_000

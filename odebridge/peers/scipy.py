@@ -53,6 +53,7 @@ class ScipyPeer:
             return missing(self.name, problem, "pip install scipy")
         task = task_of(problem, rtol, atol)
         given = jacobian_options(self.method, task)
+        # Not `borrowed_scipy.walk`: its watch over the field and its notes of every step would be charged to SciPy.
         steps, message, began, cpu = 0, None, time.perf_counter(), time.process_time()
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")

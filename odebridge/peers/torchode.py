@@ -3,47 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from odebridge.core.optional import installed, optional
-from odebridge.peers.base import EnsembleRun, PeerRun, absent, no_ensemble, timed
-from odebridge.peers.torchdiffeq import Counted, OutOfTime, one_of
+from odebridge.core.optional import optional
+from odebridge.peers.base import EnsembleRun, absent, no_ensemble, timed
+from odebridge.peers.batched import BatchedPeer, Counted, OutOfTime
 from odebridge.problems.base import Problem
 
 
 @dataclass(frozen=True)
-class TorchodePeer:
+class TorchodePeer(BatchedPeer):
     """torchode's method with its own PID defaults (0.2, 0.5, 0), float64, eager, without a graph.
 
     Counts: steps, accepted ones, f evaluations, as it reports them per trajectory. Caveat: the documented speed-up by
     TorchScript needs a field that scripts, which formulas on components do not.
     """
 
-    method: str
-
-    @property
-    def name(self) -> str:
-        """Name in the catalogue."""
-        return f"torchode:{self.method}"
-
-    @property
-    def version(self) -> str | None:
-        """Version of torchode."""
-        return installed("torchode")
-
-    def __call__(
-        self, problem: Problem, rtol: float, atol: float, *, max_steps: int | None = None, time_limit: float | None = None
-    ) -> PeerRun:
-        """Solve one system from t0 to t1."""
-        return one_of(self._solve(problem.batched(), rtol, atol, max_steps, time_limit))
-
-    def ensemble(
-        self, problem: Problem, rtol: float, atol: float, *, max_steps: int | None = None, time_limit: float | None = None
-    ) -> EnsembleRun:
-        """All trajectories as one batch."""
-        return self._solve(problem, rtol, atol, max_steps, time_limit)
+    library: ClassVar[str] = "torchode"
 
     def _solve(
         self, problem: Problem, rtol: float, atol: float, max_steps: int | None, time_limit: float | None
