@@ -161,7 +161,9 @@ class Dirk:
             raise ValueError("mass: an IMEX pair on a Split field takes none; pass the sum of both parts as one field.")
         return field.parts  # type: ignore[return-value]
 
-    def _pass(self, field: System, given: tuple[Tensor, ...], held: Held | None, anew: Tensor) -> Pass:
+    def _pass(
+        self, field: System, given: tuple[Tensor, ...], held: Held | None, anew: Tensor, who: Tensor | None = None
+    ) -> Pass:
         t, x, dt, size, slope = given
         tab, form = self.tableau, field.structure
         stiff, nonstiff = self._halves(field)
@@ -175,6 +177,7 @@ class Dirk:
         explicit = [] if nonstiff is None else [nonstiff(t, x)]
         z: list[Tensor] = []
         ok, rate, theta = ~singular(held.factors), held.rate, torch.zeros_like(held.rate)
+        ok = ok if who is None else ok & who
         corrections = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         for i in range(1, tab.stages):
             known = self._known(i, h, slopes, explicit, x)

@@ -91,27 +91,38 @@ def hold(
 
     Only the trajectories in need are computed, gathered out of the batch. factor(field, jac, shift) makes the factors.
     """
-    if held is None or torch.compiler.is_compiling():
+    own = getattr(field.structure, "renewed", None)  # the compiled loop's, which decides for each trajectory in the kernel
+    if held is None or (torch.compiler.is_compiling() and own is None):
         everyone = torch.ones_like(anew)
         jac, _ = field.structure.differentiate(field, t, x)
         rate = torch.ones_like(shift, dtype=torch.float64)
         return Held(jac, factor(field, jac, shift), shift, everyone, everyone, rate), everyone, everyone
-    jac, here, rate = held.jac, held.here | anew, torch.where(anew, 1.0, held.rate)
+    moved = anew | ((shift / held.shift - 1.0).abs() > FAR)
+    if own is None:
+        jac, factors = _renewed(field, t, x, shift, held, anew, moved, factor)
+    else:
+        jac, factors = own(field, t, x, shift, held.jac, held.factors, anew, moved)
+    # An old J spoils the iteration the more the longer the step: what was measured at a short one says little of a long one.
+    rate = torch.where(anew, 1.0, held.rate)
+    rate = torch.where(moved & ~anew, (rate * (held.shift / shift).abs().clamp_min(1.0)).clamp_max(1.0), rate)
+    of = torch.where(moved, shift, held.shift)
+    return Held(jac, factors, of, held.here | anew, held.good | anew, rate), anew, moved
+
+
+def _renewed(
+    field: System, t: Tensor, x: Tensor, shift: Tensor, held: Held, anew: Tensor, moved: Tensor, factor: Callable[..., Any]
+) -> tuple[Any, Any]:
+    jac, factors = held.jac, held.factors
     if bool(anew.any()):
         index = anew.nonzero()[:, 0]
         some = field if len(index) == len(x) else field.take(index)
         new, _ = field.structure.differentiate(some, t[index], x[index])
         jac = _put(jac, index, new)
-    moved = anew | ((shift / held.shift - 1.0).abs() > FAR)
-    factors, of = held.factors, held.shift
-    # An old J spoils the iteration the more the longer the step: what was measured at a short one says little of a long one.
-    rate = torch.where(moved & ~anew, (rate * (held.shift / shift).abs().clamp_min(1.0)).clamp_max(1.0), rate)
     if bool(moved.any()):
         index = moved.nonzero()[:, 0]
         some = field if len(index) == len(x) else field.take(index)
         factors = _put(factors, index, factor(some, take(jac, index), shift[index]))
-        of = torch.where(moved, shift, of)
-    return Held(jac, factors, of, here, held.good | anew, rate), anew, moved
+    return jac, factors
 
 
 def _put(tree: Any, index: Tensor, new: Any) -> Any:
@@ -139,18 +150,25 @@ def singular(factors: Any) -> Bool[Tensor, " b"]:
 def with_second_chance(run: Callable[..., Any], field: System, given: tuple[Any, ...], held: Held | None, like: Tensor) -> Any:
     """run(field, given, held, anew), and once more with a fresh J where Newton failed with one from elsewhere.
 
-    So h is blamed only where J was that of the point itself. `run` returns a NamedTuple with held, ok and cost.
+    So h is blamed only where J was that of the point itself. `run` returns a NamedTuple with held, ok and cost; a fifth
+    argument of it says who is to iterate at all.
     """
     anew = torch.ones(len(like), dtype=torch.bool, device=like.device) if held is None else ~held.good
     first = run(field, given, held, anew)
     again = ~first.ok & ~first.held.here
-    if torch.compiler.is_compiling() or not bool(again.any()):
+    if torch.compiler.is_compiling():
+        instead = getattr(field.structure, "instead", None)
+        if held is None or instead is None:
+            return first
+        second = run(field, given, first.held, again, again)
+        return instead(again, second._replace(cost=tree_map(torch.add, second.cost, first.cost)), first)
+    if not bool(again.any()):
         return first
     index = again.nonzero()[:, 0]
     some = field if len(index) == len(like) else field.take(index)
     second = run(some, take(given, index), take(first.held, index), again[index])
     spent = take(first.cost, index)
-    second = second._replace(cost=tree_map(lambda a, b: a + b, second.cost, spent))
+    second = second._replace(cost=tree_map(torch.add, second.cost, spent))
     return _put(first, index, second)
 
 

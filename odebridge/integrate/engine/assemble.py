@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from odebridge.integrate.engine.calls import holes
+from odebridge.integrate.engine.calls import PLACE, holes
 from odebridge.integrate.engine.capture import Captured
 from odebridge.integrate.engine.emit import BROADCAST, TYPES, Writer
 from odebridge.integrate.engine.lowering import Array, Lowering, kind_of
@@ -48,6 +48,7 @@ class Source:
     slots: list[Slot]
     stored: int  # slots that change come first; the others are read only
     kept: int  # slots in all
+    rows: int  # the same with what stays in the kernel's memory
     outs: int  # numbers of the last try
     table: list[float]
     uniforms: Uniforms
@@ -150,9 +151,13 @@ class Assembler:
 
     def _derivatives(self, p: Program, t: Scalar, x: list[Scalar], f: list[Scalar]) -> list[Scalar]:
         """df/dx by rows and df/dt, those that are not 0 by structure."""
-        columns = [derivative(p, f, v) for v in x] if "jacobian" not in self.functions else []
-        rows = [[c[i] for c in columns] for i in range(self.n)]
-        return self._structured([*(v for row in rows for v in row), *derivative(p, f, t)])
+        columns = self._columns(p, x, f) if "jacobian" not in self.functions else []
+        return self._structured([*columns, *derivative(p, f, t)])
+
+    def _columns(self, p: Program, x: list[Scalar], f: list[Scalar]) -> list[Scalar]:
+        """df/dx by rows."""
+        columns = [derivative(p, f, v) for v in x]
+        return [c[i] for i in range(self.n) for c in columns]
 
     def _structured(self, values: list[Scalar]) -> list[Scalar]:
         mine = np.array([None if v.op != "const" or v.value != 0 else 0.0 for v in values], dtype=object)
@@ -175,6 +180,10 @@ class Assembler:
             if "jacobian" in self.functions:
                 self._user("jacobian", lambda p, t, x, f: self._structured(f), "jacobian")
             self._user("slopes", self._derivatives, "field")
+        elif "renew" in used and "jacobian" in self.functions:
+            self._user("jacobian", lambda p, t, x, f: self._structured(f), "jacobian")
+        elif "renew" in used:
+            self._user("slopes", lambda p, t, x, f: self._structured(self._columns(p, x, f)), "field")
 
         p = Program()
         limit, *inputs = [self._inputs(p, leaf, i) for i, leaf in enumerate([torch.zeros(1, dtype=torch.int64), *leaves])]
@@ -207,8 +216,10 @@ class Assembler:
         flat_in = [v for a in inputs for v in a.reshape(-1)]
         flat_out = [p.cast(b, a.kind) for a, b in zip(flat_in, (v for a in state for v in a.reshape(-1)), strict=True)]
         results = [p.cast(v, v.kind) for a in more for v in a.reshape(-1)]
-        live = _live(flat_in, flat_out, results)
-        changed = [i for i, (a, b) in enumerate(zip(flat_in, flat_out, strict=True)) if i in live and a is not b]
+        held = [i for i, s in enumerate(flat_out) if s.op == "item" and str(s.value).startswith(PLACE)]
+        stays = set(held)
+        live = _live(flat_in, [s for i, s in enumerate(flat_out) if i not in stays], results)
+        changed = [i for i in live if flat_in[i] is not flat_out[i]]
         fixed = [i for i in live if i not in set(changed)]
         # Order: args, what is read only, the limit of steps, what changes.
         places = {i: place + k for k, i in enumerate(fixed)}
@@ -217,15 +228,18 @@ class Assembler:
         spelled = {id(flat_in[i]): _read(f"s[{at}]", flat_in[i].kind) for i, at in places.items()}
         spelled[id(limit[0])] = _read(f"s[{read_only - 1}]", "i64")
         writer = Writer(lambda s: spelled[id(s)] if id(s) in spelled else str(s.value))
-        new = writer.write([flat_out[i] for i in changed])
-        last = writer.write(results)
+        written = writer.write([*(flat_out[i] for i in changed), *results])
+        new, last = written[: len(changed)], written[len(changed) :]
         self._count(len(writer.lines))
         numbered = [(leaf, entry) for leaf, a in enumerate(inputs) for entry in range(a.size)]
+        kept = read_only + len(changed)
+        matrix, size = self._nonzero(), self.n * self.n
+        held = [held[j] for j in matrix] + held[size:] if held else []  # J without what is 0 by structure, then its factors
+        places |= {i: kept + k for k, i in enumerate(held)}
         slots = [Slot(flat_in[i].kind, places.get(i), *numbered[i]) for i in range(len(flat_in))]
         writes = [f"s[{places[i]}] = {_written(v, flat_in[i].kind)};" for i, v in zip(changed, new, strict=True)]
         notes = [f"o[{i}] = {_written(v, s.kind)};" for i, (v, s) in enumerate(zip(last, results, strict=True))]
         result = next(s.place for s in slots if s.leaf == RESULT)
-        kept = read_only + len(changed)
         text = _loop(
             self.kind,
             self.n,
@@ -236,8 +250,13 @@ class Assembler:
             len(notes),
             result,
             "newton(" in "".join(writer.lines),
+            ("jacobian" if "jacobian" in self.functions else "slopes", matrix) if held else None,
         )
-        return Source(text, slots, read_only, kept, len(notes), self.table, self.uniforms)
+        return Source(text, slots, read_only, kept, kept + len(held), len(notes), self.table, self.uniforms)
+
+    def _nonzero(self) -> list[int]:
+        """Which entries of J, by rows, are not 0 by structure."""
+        return [] if self.structure is None else [k for k, v in enumerate(self.structure[: self.n * self.n]) if v is None]
 
 
 RESULT = 6  # of the tensors of the lanes, in the order of `traced.carried`: t x slope h tries unusable result ...
@@ -279,15 +298,22 @@ def _loop(
     outs: int,
     result: int | None,
     newton: bool,
+    held: tuple[str, list[int]] | None,
 ) -> str:
-    head = files("odebridge.integrate.engine").joinpath("kernel.hpp").read_text(encoding="utf-8")
-    tail = files("odebridge.integrate.engine").joinpath("loop.hpp").read_text(encoding="utf-8")
-    extra = files("odebridge.integrate.engine").joinpath("newton.hpp").read_text(encoding="utf-8") if newton else ""
     body = "\n  ".join(statements)
+    memory = ["struct Memory { void load(const double *, int64_t, int) {} void store(double *, int64_t, int) const {} };"]
+    if held is not None:
+        slopes, places = held
+        at = ", ".join(map(str, places or [0]))
+        memory = [f"constexpr int ENTRIES = {len(places)}, AT[] = {{{at}}};", f"#define SLOPES {slopes}", _header("held.hpp")]
     return "\n".join([
-        head, f"typedef {TYPES[kind]} T;",
+        _header("kernel.hpp"), f"typedef {TYPES[kind]} T;",
         f"constexpr int N = {n}, KEPT = {kept}, FIXED = {read_only}, OUTS = {outs}, RESULT = {result};",
-        *functions, extra,
-        f"INL void attempt(V *s, V *o, const void *const *U, const double *C) {{\n  {body}\n}}",
-        tail,
+        *functions, _header("newton.hpp") if newton else "", *memory,
+        f"INL void attempt(V *s, V *o, Memory &m, const void *const *U, const double *C) {{\n  {body}\n}}",
+        _header("loop.hpp"),
     ])  # fmt: skip
+
+
+def _header(name: str) -> str:
+    return files("odebridge.integrate.engine").joinpath(name).read_text(encoding="utf-8")

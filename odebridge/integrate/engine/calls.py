@@ -12,6 +12,8 @@ from odebridge.integrate.engine.emit import TYPES
 from odebridge.integrate.engine.lowering import Array
 from odebridge.integrate.engine.scalars import Program, Scalar
 
+PLACE = "held"  # what stays in the kernel's memory, and is passed on by the program without being read
+
 
 @dataclass(frozen=True)
 class Call:
@@ -30,6 +32,9 @@ class Call:
             return f"Factors<{t}, {n}> {out}; {fill} factor({out});"
         if self.name == "solve":
             return f"{t} {out}[{self.count}] = {{{', '.join(a[1:])}}}; solve({a[0]}, {out});"
+        if self.name == "renew":
+            x = ", ".join(a[5 : 5 + self.count])
+            return f"const {t} x_{out}[] = {{{x}}}; const Held {out} = renew(m, {', '.join(a[:5])}, x_{out}, s, U, C);"
         if self.name == "newton":
             return _newton(a, out, t, self.count)
         if self.name == "after":
@@ -55,9 +60,9 @@ def holes(p: Program, kind: str, n: int, structure: Array, given_jacobian: bool)
     structure: df/dx by rows and df/dt, 0 where it is 0 by structure, else None; given_jacobian: df/dx is the user's.
     """
 
-    def items(call: Scalar, shape: Sequence[int], count: int) -> Array:
+    def items(call: Scalar, shape: Sequence[int], count: int, of: str = "", kind: str = kind) -> Array:
         out = np.empty(count, dtype=object)
-        out[:] = [p.make("item", (call,), kind, f"[{i}]") for i in range(count)]
+        out[:] = [p.make("item", (call,), kind, f"{of}[{i}]") for i in range(count)]
         return out.reshape(tuple(shape))
 
     def cast(a: Array, to: str = kind) -> list[Scalar]:
@@ -94,8 +99,31 @@ def holes(p: Program, kind: str, n: int, structure: Array, given_jacobian: bool)
         handle[0] = call
         return handle, singular
 
+    def renew(
+        t: Array, x: Array, shift: Array, jac: Array, lu: Array, rows: Array, singular: Array, anew: Array, moved: Array
+    ) -> tuple[Array, ...]:
+        """J and factors stay where they are; what the program passes on are their places. `lu` says what came before."""
+        given = (*cast(t, "f64"), *cast(shift), *cast(singular, "b"), *cast(anew, "b"), *cast(moved, "b"), *cast(x))
+        before = lu.reshape(-1)[0].args  # of the first one: nothing
+        call = p.make("call", given + before, kind, Call("renew", kind, n))
+        one = np.empty(1, dtype=object)
+        one[0] = p.make("item", (call,), "b", ".singular")
+        places = (items(call, a.shape, a.size, PLACE, a.reshape(-1)[0].kind) for a in (jac, lu, rows))
+        return (*places, one)
+
+    def instead(mask: Array, new: Array, old: Array) -> Array:
+        out, (on,) = np.empty(old.shape, dtype=object), mask.reshape(-1)
+        for i, (a, b) in enumerate(zip(new.reshape(-1), old.reshape(-1), strict=True)):
+            out.reshape(-1)[i] = b if a is b else p.make("instead", (on, p.cast(a, b.kind), b), b.kind)
+        return out
+
+    def handle(factors: Array) -> Scalar:
+        """The factors as one thing, wherever they are kept."""
+        first = factors.reshape(-1)[0]
+        return first if first.op == "call" else p.make("item", first.args, kind, ".m.f")
+
     def solve(factors: Array, rhs: Array) -> Array:
-        return items(p.make("call", (factors[0], *cast(rhs)), kind, Call("solve", kind, n)), rhs.shape, n)
+        return items(p.make("call", (handle(factors), *cast(rhs)), kind, Call("solve", kind, n)), rhs.shape, n)
 
     def newton(
         t: Any,
@@ -113,7 +141,7 @@ def holes(p: Program, kind: str, n: int, structure: Array, given_jacobian: bool)
         wide = [cast(np.broadcast_to(v, x.shape)) for v in (x, known, per, damp, z, weights)]
         given = (
             *cast(t, "f64"),
-            factors[0],
+            handle(factors),
             *cast(rate, "f64"),
             *cast(active, "b"),
             p.const(limit, "i64"),
@@ -134,6 +162,8 @@ def holes(p: Program, kind: str, n: int, structure: Array, given_jacobian: bool)
         "after": after,
         "differentiate": differentiate,
         "factor": factor,
+        "renew": renew,
+        "instead": instead,
         "solve": solve,
         "newton": newton,
     }

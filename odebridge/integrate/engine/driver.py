@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from odebridge.core.protocols import Counts, Step
+from odebridge.core.protocols import Counts, Method, Step
 from odebridge.core.result import RUNNING, Result
 from odebridge.core.shapes import leaves, tree_map
 from odebridge.core.shapes import take as take_lanes
 from odebridge.integrate.engine.assemble import RESULT
 from odebridge.integrate.engine.kernels import Bound
+from odebridge.integrate.engine.traced import prepared
 from odebridge.integrate.loops import Attempt, Lanes
 
 WIDE, NARROW = 8, 1
@@ -27,15 +28,15 @@ ROUNDS = 200_000  # tries of all trajectories between two looks at the clock: a 
 class Engine:
     """A bound kernel and the two ways to use it."""
 
-    def __init__(self, bound: Bound, max_steps: int) -> None:
-        self.bound, self.source, self.max_steps = bound, bound.kernel.source, max_steps
+    def __init__(self, bound: Bound, method: Method, max_steps: int) -> None:
+        self.bound, self.source, self.method, self.max_steps = bound, bound.kernel.source, method, max_steps
         self.spans = self._spans()
         self.pointers = (ctypes.c_void_p * max(len(bound.uniforms), 1))(*(v.data_ptr() for v in bound.uniforms))
 
     def packed(self, lanes: Lanes) -> Tensor:
-        """The lanes as numbers of 64 bits, one column a trajectory: (kept, b)."""
+        """The lanes as numbers of 64 bits, one column a trajectory: (rows, b)."""
         b, source = len(lanes.t), self.source
-        buffer = torch.empty(source.kept, b, dtype=torch.float64)
+        buffer = torch.empty(source.rows, b, dtype=torch.float64)
         place = 0
         for leaf in leaves(lanes.args):
             rows = leaf.detach().reshape(b, -1).T
@@ -95,6 +96,7 @@ class Engine:
 
     def attempt(self, lanes: Lanes, *_: Any) -> tuple[Lanes, Attempt]:
         """One try in every lane: `integrate.loops.attempt` by the kernel."""
+        lanes = prepared(lanes, self.method)
         buffer, b = self.packed(lanes), len(lanes.t)
         notes = torch.empty(self.source.outs, b, dtype=torch.float64)
         self._run(buffer, notes, torch.arange(b), 1)
@@ -123,6 +125,7 @@ class Engine:
         self, lanes: Lanes, time_limit: float | None, began: float, take: Callable[[Attempt], None] | None = None
     ) -> tuple[Lanes, Attempt]:
         """Every lane to its end, and the last try of each. `take` gets the kept steps, many at once, in the order of time."""
+        lanes = prepared(lanes, self.method)
         buffer, b = self.packed(lanes), len(lanes.t)
         last = torch.zeros(self.source.outs, b, dtype=torch.float64)
         place = next(s.place for s in self.source.slots if s.leaf == RESULT)

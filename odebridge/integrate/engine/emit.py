@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from odebridge.integrate.engine.scalars import Scalar, reachable
+from odebridge.integrate.engine.scalars import Scalar, Unsupported, reachable
 
 TYPES = {"f64": "V", "f32": "F", "i64": "I", "b": "I"}
 BROADCAST = {"f64": "vd", "f32": "vf", "i64": "vi", "b": "vi"}
@@ -30,10 +30,36 @@ class Writer:
 
     def write(self, outputs: list[Scalar]) -> list[str]:
         """The statements are appended to `lines`; returns how the outputs are spelled."""
+        rare = [s for s in reachable(outputs) if s.op == "instead" and id(s) not in self.names]
+        if rare:
+            self._rare(rare, outputs)
+        self._plain(outputs)
+        return [self.names[id(s)] for s in outputs]
+
+    def _plain(self, outputs: list[Scalar]) -> None:
         for s in reachable(outputs):
             if id(s) not in self.names:
                 self.names[id(s)] = self._name(s)
-        return [self.names[id(s)] for s in outputs]
+
+    def _rare(self, rare: list[Scalar], outputs: list[Scalar]) -> None:
+        """What is there instead where a mask holds, and all that only it needs, under one `if`."""
+        mask = rare[0].args[0]
+        everywhere = {id(s) for s in reachable(outputs, lambda s: (s.args[0], s.args[2]) if s.op == "instead" else s.args)}
+        inside = [s for s in reachable([s.args[1] for s in rare]) if id(s) not in everywhere]
+        given = [a for s in inside for a in s.args if id(a) in everywhere]
+        before = [mask, *(s.args[2] for s in rare), *given]
+        if any(s.args[0] is not mask for s in rare) or any(s.op == "instead" for s in (*reachable(before), *inside)):
+            raise Unsupported("it asks for second tries that depend on each other")
+        self._plain(before)
+        for s in rare:
+            self.names[id(s)] = f"v{s.number}"
+            self.lines.append(f"{TYPES[s.kind]} v{s.number} = {self.names[id(s.args[2])]};")
+        self.lines.append(f"if (any({self.names[id(mask)]})) {{")
+        self._plain([s.args[1] for s in rare])
+        for s in rare:
+            a, b = (self.names[id(v)] for v in (mask, s.args[1]))
+            self.lines.append(f"v{s.number} = sel({a}, {b}, v{s.number});")
+        self.lines.append("}")
 
     def _name(self, s: Scalar) -> str:
         if s.op == "const":

@@ -13,7 +13,8 @@ FAR void newton(Newton<T, N> &out, V t, const Factors<T, N> &factors, V rate, I 
   V eta = rate, worst = vd(0), before = vd(1);
   I converged = vi(0), iterations = vi(0);
   T *z = out.z;
-  for (int i = 0; i < N; i++) z[i] = guess[i];
+  T per_weight[N];
+  for (int i = 0; i < N; i++) z[i] = guess[i], per_weight[i] = (T{} + 1.0f) / weights[i];
   for (int64_t k = 0; k < limit && any(active); k++) {
     T y[N], r[N];
     for (int i = 0; i < N; i++) y[i] = x[i] + z[i];
@@ -23,7 +24,7 @@ FAR void newton(Newton<T, N> &out, V t, const Factors<T, N> &factors, V rate, I 
     T total = T{};
     for (int i = 0; i < N; i++) {
       r[i] *= damp[i];
-      T q = r[i] / weights[i];
+      T q = r[i] * per_weight[i];
       total += q * q;
       z[i] = sel(active, z[i] + r[i], z[i]);
     }
@@ -34,10 +35,15 @@ FAR void newton(Newton<T, N> &out, V t, const Factors<T, N> &factors, V rate, I 
       V theta = size / before;
       worst = sel(active, vmax(worst, theta), worst);
       eta = sel((I)(theta < 1.0), theta / vmax(1.0 - theta, floor), vd(INFINITY));
-      V hope = vexp(vlog(theta) * (double)(limit - 1 - k)) * eta * size;
+      V hope = vd(1), square = theta;  // theta^(limit - 1 - k)
+      for (int64_t e = limit - 1 - k; e > 0; e >>= 1, square *= square)
+        if (e & 1) hope *= square;
+      hope *= eta * size;
       lost |= (I)(theta >= 2.0) | (I)(hope > kappa);
     }
-    I done = (I)(eta * size <= kappa) | (I)(size == 0.0);
+    I done = (I)(eta * size <= kappa);
+    if (k == 0) done &= (I)(eta <= 0.3);  // BELIEVED
+    done |= (I)(size <= 1e-7);            // NOTHING
     converged |= active & done;
     active &= ~done & ~lost;
     before = sel(active, size, before);

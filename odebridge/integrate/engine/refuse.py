@@ -12,6 +12,7 @@ from odebridge.integrate.engine.build import compiler
 from odebridge.integrate.engine.driver import NARROW, WIDE, Engine
 from odebridge.integrate.engine.kernels import bound_kernel
 from odebridge.integrate.engine.scalars import Unsupported
+from odebridge.integrate.engine.traced import prepared
 from odebridge.integrate.loops import Lanes
 from odebridge.integrate.system import BoundField
 from odebridge.linalg.structure import Dense
@@ -30,7 +31,7 @@ def engine(
     why = _beforehand(lanes, f, method)
     if why is None:
         try:
-            made = Engine(bound_kernel(lanes, f, method, law, after, max_steps, powers), max_steps)
+            made = Engine(bound_kernel(prepared(lanes, method), f, method, law, after, max_steps, powers), method, max_steps)
             made.bound.kernel.run(WIDE if len(lanes.t) > 2 else NARROW)
             return made
         except Unsupported as reason:

@@ -108,7 +108,7 @@ class Program:
         return None
 
 
-def reachable(outputs: list[Scalar]) -> list[Scalar]:
+def reachable(outputs: list[Scalar], args: Callable[[Scalar], tuple[Scalar, ...]] = lambda s: s.args) -> list[Scalar]:
     """Everything that the outputs need, operands first."""
     order: list[Scalar] = []
     seen: set[int] = set()
@@ -120,7 +120,7 @@ def reachable(outputs: list[Scalar]) -> list[Scalar]:
         elif id(s) not in seen:
             seen.add(id(s))
             stack.append((s, True))
-            stack += [(a, False) for a in reversed(s.args)]
+            stack += [(a, False) for a in reversed(args(s))]
     return order
 
 

@@ -18,13 +18,20 @@ from odebridge.core.tolerance import Tolerance
 from odebridge.integrate.engine.capture import traced
 from odebridge.integrate.loops import Lanes, attempt
 from odebridge.linalg.lu import Factors
+from odebridge.methods.dirk import Dirk
+from odebridge.methods.implicit import Held
 
 HOLES = torch.library.Library("odebridge", "DEF")
 HOLES.define("field(Tensor t, Tensor x) -> Tensor")
 HOLES.define("after(Tensor x) -> Tensor")
 HOLES.define("differentiate(Tensor t, Tensor x) -> (Tensor, Tensor)")
 HOLES.define("factor(Tensor jac, Tensor shift) -> (Tensor, Tensor)")
+HOLES.define("instead(Tensor mask, Tensor new, Tensor old) -> Tensor")
 HOLES.define("solve(Tensor factors, Tensor rhs) -> Tensor")
+HOLES.define(
+    "renew(Tensor t, Tensor x, Tensor shift, Tensor jac, Tensor lu, Tensor rows, Tensor singular, Tensor anew, Tensor moved)"
+    " -> (Tensor, Tensor, Tensor, Tensor)"
+)
 HOLES.define(
     "newton(Tensor t, Tensor x, Tensor known, Tensor per, Tensor damp, Tensor factors, Tensor z, Tensor weights, Tensor rate, "
     "Tensor active, int limit) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
@@ -43,7 +50,14 @@ _fake("field", lambda t, x: torch.empty_like(x))
 _fake("after", lambda x: torch.empty_like(x))
 _fake("differentiate", lambda t, x: (_matrix(x), torch.empty_like(x)))
 _fake("factor", lambda jac, shift: (torch.empty_like(jac), torch.empty_like(shift, dtype=torch.bool)))
+_fake("instead", lambda mask, new, old: torch.empty_like(old))
 _fake("solve", lambda factors, rhs: torch.empty_like(rhs))
+_fake(
+    "renew",
+    lambda t, x, shift, jac, lu, rows, singular, anew, moved: (
+        torch.empty_like(jac), torch.empty_like(lu), torch.empty_like(rows), torch.empty_like(singular),
+    ),
+)  # fmt: skip
 _fake(
     "newton",
     lambda t, x, known, per, damp, factors, z, weights, rate, active, limit: (
@@ -70,6 +84,20 @@ class Unrolled:
         lu, singular = torch.ops.odebridge.factor(jac, shift)
         return Factors(lu, singular, singular)
 
+    def renewed(
+        self, f: Any, t: Tensor, x: Tensor, shift: Tensor, jac: Tensor, factors: Factors, anew: Tensor, moved: Tensor
+    ) -> tuple[Tensor, Factors]:
+        """J where `anew` says so, and factors where `moved` does."""
+        jac, *parts = torch.ops.odebridge.renew(f.clock(t), x, shift, jac, *factors, anew, moved)
+        return jac, Factors(*parts)
+
+    def instead(self, mask: Tensor, new: Any, old: Any) -> Any:
+        """`new` where the mask says so, which is rare: else what only `new` needs is not computed. What is held is in place."""
+        chosen = tree_map(lambda a, b: a if a is b else torch.ops.odebridge.instead(mask, a, b), new, old)
+        jac, (lu, rows, _), *_ = new.held
+        factors = chosen.held.factors._replace(lu=lu, pivots=rows)
+        return chosen._replace(held=chosen.held._replace(jac=jac, factors=factors))
+
     def solve(self, f: Any, factors: Factors, rhs: Tensor) -> Tensor:
         """By the factors."""
         return torch.ops.odebridge.solve(factors.lu, rhs)
@@ -83,7 +111,8 @@ class Unrolled:
     ) -> tuple[Tensor, ...]:
         """The iteration of `methods.implicit.newton` as one hole."""
         c = correction
-        return torch.ops.odebridge.newton(c.moment, c.x, c.known, c.per, c.damp, c.factors.lu, z, weights, rate, active, limit)
+        moment = c.field.clock(c.moment)
+        return torch.ops.odebridge.newton(moment, c.x, c.known, c.per, c.damp, c.factors.lu, z, weights, rate, active, limit)
 
 
 @dataclass(frozen=True)
@@ -132,6 +161,16 @@ class TryGraph(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]  # of those, one trajectory each
     dtypes: tuple[torch.dtype, ...]
     lanes_out: int  # how many outputs belong to the lanes
+
+
+def prepared(lanes: Lanes, method: Method) -> Lanes:
+    """The lanes with a memory that holds no Jacobian yet, for methods that keep one and start with nothing."""
+    if lanes.memory is not None or not isinstance(method, Dirk):
+        return lanes
+    x, b = lanes.x, len(lanes.t)
+    jac, no = torch.zeros_like(_matrix(x)), torch.zeros(b, dtype=torch.bool)
+    factors = Factors(torch.zeros_like(jac), torch.zeros(jac.shape[:2], dtype=torch.int64), no)
+    return lanes._replace(memory=Held(jac, factors, x.new_ones(b), no, no, torch.ones(b, dtype=torch.float64)))
 
 
 def carried(lanes: Lanes) -> tuple[Any, ...]:
