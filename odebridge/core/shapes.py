@@ -40,7 +40,15 @@ def tree_map(fn: Callable[..., Any], tree: Any, *rest: Any) -> Any:
 def leaves(tree: Any) -> list[Tensor]:
     """The tensors of a nest, in order."""
     found: list[Tensor] = []
-    tree_map(found.append, tree)
+    todo = [tree]
+    while todo:
+        v = todo.pop()
+        if isinstance(v, Tensor):
+            found.append(v)
+        elif isinstance(v, (tuple, list)):
+            todo += reversed(v)
+        elif isinstance(v, dict):
+            todo += reversed(v.values())
     return found
 
 

@@ -169,13 +169,13 @@ def integrate(
     if jumping is not None:
         law = AtTimes(law, jumping.inner)
         f = replace(f, window=jumping.piece(t0, course.sign).window)
-    slope = check.first_slope(f, t0, t1, x0)
+    slope = check.first_slope(f, t0, t1, x0, probed=first_step is None)
     f = replace(f, structure=detected(sparsity, f, t0, x0), tol=tol, tally=Tally(len(x0)))
     check_consistent(f, t0, x0, slope, tol)
     crossing, levels = crossings(happenings, t0, x0, args, scheme, after is not None, course.sign)
     needs = [slope, x0, t0, t1, limited(after, x0), *levels, *([] if times is None else [times])]
-    wanted = any(v.requires_grad for v in needs) or trained or hides_leaves(field)
-    with_graph = (torch.is_grad_enabled() and wanted) or dual([needs, args])
+    wanted = torch.is_grad_enabled() and (any(v.requires_grad for v in needs) or trained or hides_leaves(field))
+    with_graph = wanted or dual([needs, args])
     limits = Limits(max_steps, time_limit, callback, compile)
     extras = Extras(crossing, jumping)
     task = Task(f, course, tol, scheme, law, save, after, first_step, limits, slope, extras)

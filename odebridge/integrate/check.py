@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from numbers import Integral
 from typing import Any
@@ -205,8 +207,11 @@ def arguments(args: Any, x0: Tensor, path: str = "args") -> None:
             arguments(value, x0, f"{path}[{i}]")
 
 
-def first_slope(f: BoundField, t0: Tensor, t1: Tensor, x0: Tensor) -> Tensor:
-    """f(t0, x0), with the mistakes that the first calls show told in a sentence."""
+def first_slope(f: BoundField, t0: Tensor, t1: Tensor, x0: Tensor, probed: bool = False) -> Tensor:
+    """f(t0, x0), with the mistakes that the first calls show told in a sentence.
+
+    probed: the caller calls the field again soon, and looks by `unwritten`; a call of a field may be what costs most.
+    """
     t, versions = t0.clone(), _version(x0)
     before = _version(t)
     try:
@@ -220,15 +225,22 @@ def first_slope(f: BoundField, t0: Tensor, t1: Tensor, x0: Tensor) -> Tensor:
         ) from error
     if _version(x0) != versions or _version(t) != before:
         raise ValueError("field: changes its input x or t in place; work on a copy (x * 2 instead of x.mul_(2)).")
-    written = _version(slope)
     if len(x0) > 1:
-        _same_alone(f, t0, t1, x0, slope)
-    else:
-        with torch.no_grad():
+        with unwritten(slope):
+            _same_alone(f, t0, t1, x0, slope)
+    elif not probed:
+        with unwritten(slope), torch.no_grad():
             f(t0.clone(), x0)
+    return slope
+
+
+@contextmanager
+def unwritten(slope: Tensor) -> Iterator[None]:
+    """Calls of the field in here must not write into what an earlier one has returned."""
+    written = _version(slope)
+    yield
     if _version(slope) != written:
         raise ValueError("field: writes every result into the same tensor, and a step needs several of them; return a new one.")
-    return slope
 
 
 def _version(x: Tensor) -> int:

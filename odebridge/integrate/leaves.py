@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 DEEP = 4  # how many functions or objects are looked through
+SIMPLE = (Tensor, type, types.ModuleType, types.BuiltinFunctionType, str, bytes, int, float, complex, type(None))
 
 
 def reached(out: Tensor) -> list[Tensor]:
@@ -36,33 +37,34 @@ def hides_leaves(field: Any) -> bool:
 
     The first slope tells only of what is used at the start; a parameter that enters later is found here.
     """
-    return any(t.requires_grad for t in _tensors(field, DEEP, set()))
+    seen: set[int] = set()
+    things = [field]
+    for _ in range(DEEP):
+        parts: list[Any] = []
+        for thing in things:
+            if id(thing) not in seen and not isinstance(thing, SIMPLE):
+                seen.add(id(thing))
+                parts += _parts(thing)
+        if any(isinstance(v, Tensor) and v.requires_grad for v in parts):
+            return True
+        things = parts
+    return False
 
 
-def _tensors(thing: Any, depth: int, seen: set[int]) -> Iterator[Tensor]:
-    if isinstance(thing, Tensor):
-        yield thing
-        return
-    if depth == 0 or id(thing) in seen or isinstance(thing, (type, types.ModuleType, str, bytes, int, float, complex)):
-        return
-    seen.add(id(thing))
-    if isinstance(thing, nn.Module):
-        yield from thing.parameters()
-        yield from thing.buffers()
+def _parts(thing: Any) -> Iterable[Any]:
+    """What an object holds."""
     if isinstance(thing, dict):
-        parts = list(thing.values())
-    elif isinstance(thing, (tuple, list, set, frozenset)):
-        parts = list(thing)
-    elif isinstance(thing, functools.partial):
-        parts = [thing.func, thing.args, thing.keywords]
-    elif isinstance(thing, types.MethodType):
-        parts = [thing.__self__, thing.__func__]
-    elif isinstance(thing, types.FunctionType):
-        parts = _captured(thing)
-    else:
-        parts = [v for k, v in getattr(thing, "__dict__", {}).items() if k not in ("_parameters", "_buffers", "_modules")]
-    for part in parts:
-        yield from _tensors(part, depth - 1, seen)
+        return thing.values()
+    if isinstance(thing, (tuple, list, set, frozenset)):
+        return thing
+    if isinstance(thing, types.FunctionType):
+        return _captured(thing)
+    if isinstance(thing, functools.partial):
+        return thing.func, thing.args, thing.keywords
+    if isinstance(thing, types.MethodType):
+        return thing.__self__, thing.__func__
+    own = [v for k, v in getattr(thing, "__dict__", {}).items() if k not in ("_parameters", "_buffers", "_modules")]
+    return [*thing.parameters(), *thing.buffers(), *own] if isinstance(thing, nn.Module) else own
 
 
 def _captured(function: types.FunctionType) -> list[Any]:

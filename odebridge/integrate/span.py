@@ -150,7 +150,8 @@ class Task:
         f = replace(f, window=piece and piece.window)
         span = (t1 - t0).abs()
         if self.first_step is None:
-            h = first_step(f, t0, x0, self.slope, span, sign, tol, self.method.error_order or self.method.order)
+            with check.unwritten(self.slope):
+                h = first_step(f, t0, x0, self.slope, span, sign, tol, self.method.error_order or self.method.order)
         else:
             h = torch.as_tensor(self.first_step, dtype=torch.float64, device=x0.device).expand(len(x0)).contiguous()
         h = torch.where(span == 0.0, 1.0, h)  # arrived before the first step: idle, at a harmless size

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -52,6 +53,28 @@ class Source:
     outs: int  # numbers of the last try
     table: list[float]
     uniforms: Uniforms
+
+    @cached_property
+    def spans(self) -> list[tuple[int, list[int]] | None]:
+        """For each leaf its first row among those kept and which of its entries are there, one after the other."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        for slot in self.slots:
+            found.setdefault(slot.leaf, [])
+            if slot.place is not None:
+                found[slot.leaf].append((slot.place, slot.entry))
+        return [(v[0][0], [e for _, e in v]) if v else None for _, v in sorted(found.items())]
+
+    @cached_property
+    def order(self) -> dict[str, tuple[list[tuple[int, list[int]]], Tensor]]:
+        """By kind of number: the leaves that are kept, with their entries, and the rows of all of these."""
+        kinds = {slot.leaf: slot.kind for slot in self.slots}
+        found: dict[str, tuple[list[tuple[int, list[int]]], list[int]]] = {}
+        for leaf, span in enumerate(self.spans):
+            if span is not None:
+                parts, rows = found.setdefault(kinds[leaf], ([], []))
+                parts.append((leaf, span[1]))
+                rows += range(span[0], span[0] + len(span[1]))
+        return {kind: (parts, torch.tensor(rows)) for kind, (parts, rows) in found.items()}
 
 
 class Assembler:

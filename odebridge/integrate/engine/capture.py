@@ -90,13 +90,17 @@ def _wrapper(function: Any) -> Callable[..., Any]:
 
 def captured(function: Callable[..., Any], given: tuple[Any, ...]) -> Captured:
     """What `function(*given)` computes, from one call of it. Unsupported, with the reason, where it does not trace."""
-    from torch._dynamo import config  # more than a second, for those who compile only
+    from torch._dynamo import config, exc  # more than a second, for those who compile only
 
     wrapper = _wrapper(function)
     _seen.graph = None
     try:
-        with torch.no_grad(), config.patch(recompile_limit=VERSIONS, accumulated_recompile_limit=10 * VERSIONS):
-            out = wrapper(function, given)
+        with torch.no_grad():
+            try:
+                out = wrapper(function, given)
+            except exc.FailOnRecompileLimitHit:  # patching takes a while: not for those that have their graph
+                with config.patch(recompile_limit=VERSIONS, accumulated_recompile_limit=10 * VERSIONS):
+                    out = wrapper(function, given)
     except Exception as error:
         raise Unsupported(f"it does not trace ({reason(error)})") from error
     graph, inputs = _seen.graph, _seen.inputs if _seen.graph is not None else ()

@@ -30,7 +30,6 @@ class Engine:
 
     def __init__(self, bound: Bound, method: Method, max_steps: int) -> None:
         self.bound, self.source, self.method, self.max_steps = bound, bound.kernel.source, method, max_steps
-        self.spans = self._spans()
         self.pointers = (ctypes.c_void_p * max(len(bound.uniforms), 1))(*(v.data_ptr() for v in bound.uniforms))
 
     def packed(self, lanes: Lanes) -> Tensor:
@@ -43,29 +42,21 @@ class Engine:
             buffer[place : place + len(rows)] = _bits(rows)
             place += len(rows)
         buffer[source.stored - 1] = torch.tensor(self.max_steps).view(torch.float64)
-        for leaf, span in zip(leaves(_state(lanes)), self.spans, strict=True):
-            if span is not None:
-                first, entries = span
-                rows = _bits(leaf.reshape(b, -1).T)
-                buffer[first : first + len(entries)] = rows if len(entries) == len(rows) else rows[entries]
+        state = leaves(_state(lanes))
+        for parts, rows in self.source.order.values():
+            flat = ((state[i].reshape(b, -1), entries) for i, entries in parts)
+            columns = [v if len(entries) == v.shape[1] else v[:, entries] for v, entries in flat]
+            buffer.index_copy_(0, rows, _bits(torch.cat(columns, 1).T))
         return buffer
 
-    def _spans(self) -> list[tuple[int, list[int]] | None]:
-        """For each leaf its first row in the buffer and which of its entries are kept there, one after the other."""
-        found: dict[int, list[tuple[int, int]]] = {}
-        for slot in self.source.slots:
-            found.setdefault(slot.leaf, [])
-            if slot.place is not None:
-                found[slot.leaf].append((slot.place, slot.entry))
-        return [(v[0][0], [e for _, e in v]) if v else None for _, v in sorted(found.items())]
-
-    def unpacked(self, buffer: Tensor, lanes: Lanes) -> Lanes:
-        """The lanes after the kernel; `lanes` as they were gives what it has not changed."""
-        spans = iter(self.spans)
+    def unpacked(self, buffer: Tensor, lanes: Lanes, ended: bool = False) -> Lanes:
+        """The lanes after the kernel; `lanes` as they were gives what it has not changed. ended: without control and memory."""
+        spans = iter(self.source.spans)
+        unread = {id(v) for v in leaves((lanes.control, lanes.memory))} if ended else set()
 
         def read(old: Tensor) -> Tensor:
             span = next(spans)
-            if span is None or span[0] < self.source.stored:
+            if span is None or span[0] < self.source.stored or id(old) in unread:
                 return old
             rows = _value(buffer[span[0] : span[0] + len(span[1])], old.dtype).T
             if len(span[1]) == old[:1].numel():
@@ -149,7 +140,7 @@ class Engine:
             few = lanes._replace(control=None, memory=None, counts=Counts(), tol=None, args=None, piece=None)
             rows = self._attempt(take_lanes(few, lane), notes[number, :, lane].T.contiguous())
             take(take_lanes(rows, rows.kept.nonzero()[:, 0]))
-        return self.unpacked(buffer, lanes), self._attempt(lanes, last)
+        return self.unpacked(buffer, lanes, ended=True), self._attempt(lanes, last)
 
 
 def _state(lanes: Lanes) -> tuple[Any, ...]:

@@ -44,11 +44,31 @@ class Bound:
 
 
 _tries: dict[Any, TryGraph] = {}
+_names: dict[int, Any] = {}  # of settings that never change
 _held: dict[int, Any] = {}  # what the keys name by identity must live as long as they do
 
 
 def name_of(value: Any) -> Any:
     """Something hashable that is equal for settings that trace alike: values where they are plain, identity elsewhere."""
+    if id(value) in _names:
+        return _names[id(value)]
+    name = _name_of(value)
+    if _constant(value):
+        _names[id(value)], _held[id(value)] = name, value
+    return name
+
+
+def _constant(value: Any) -> bool:
+    """Frozen dataclasses, tuples and plain values through and through: their name never changes."""
+    if is_dataclass(value) and not isinstance(value, type):
+        frozen = getattr(type(value), "__dataclass_params__").frozen  # noqa: B009 - no attribute that type checkers know
+        return frozen and all(_constant(getattr(value, f.name)) for f in fields(value))
+    if isinstance(value, tuple):
+        return all(_constant(v) for v in value)
+    return isinstance(value, (int, float, str, bool, type(None)))
+
+
+def _name_of(value: Any) -> Any:
     if isinstance(value, (int, float, str, bool, type(None))):
         return type(value).__name__, value
     if isinstance(value, (tuple, list)):
