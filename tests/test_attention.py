@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from odebridge.control.attention import ATTENTION, SE, Attention, StepNet
+from odebridge.control.attention import ATTENTION, ECA, IE, SE, SGE, SRM, Attention, Half, StepNet
 from odebridge.core.over import Steps
 from odebridge.core.protocols import Observation
 from odebridge.integrate import integrate
@@ -38,13 +39,27 @@ def seen(x: Tensor, slope: Tensor, h: float = 1.0) -> Observation:
     return Observation(n=0, t=0.0, x=x, slope=slope, h=h)
 
 
+def answer(module: Any, x: Tensor, slope: Tensor, h: float = 1.0) -> Tensor:
+    """The step sizes that the module takes where nothing came before."""
+    return module(seen(x, slope, h), module.start(x, None))[0]
+
+
+def drawn(name: str) -> Any:
+    """A module with weights that are not those of its start, whose running averages are not looked at."""
+    torch.manual_seed(1)
+    module = ATTENTION[name](C)
+    for p in module.parameters():
+        nn.init.normal_(p, std=0.3)
+    return module
+
+
 @EVERY
 @pytest.mark.parametrize("space", [0, 1, 2, 3])
 def test_gate_multiplies_x_and_is_finite(name: str, space: int) -> None:
     x, slope = pair(space)
-    a = ATTENTION[name](C).gate(x, slope)
+    a = answer(drawn(name), x, slope)
     assert a.shape[1] == C
-    assert a.shape[2:] == (1,) * space
+    assert a.shape[2:] == (1,) * space or name in ("cbam", "sge")  # a step size for every position
     assert (a * slope).shape == x.shape
     assert torch.isfinite(a).all()
     assert ((a >= 0) & (a <= 1)).all()
@@ -55,26 +70,29 @@ def test_gate_stays_finite_for_zero_and_huge_input(name: str) -> None:
     module = ATTENTION[name](C)
     for scale in (0.0, 1e-30, 1e15):
         x, slope = (scale * v for v in pair())
-        assert torch.isfinite(module.gate(x, slope)).all(), scale
+        assert torch.isfinite(answer(module, x, slope)).all(), scale
 
 
 @EVERY
-def test_forward_scales_by_the_spacing_and_keeps_no_memory(name: str) -> None:
-    module, (x, slope) = ATTENTION[name](C), pair()
-    assert module.start(x, None) is None
-    a = module.gate(x, slope)
-    h, memory = module(seen(x, slope), None)
-    assert memory is None
+def test_forward_scales_by_the_spacing(name: str) -> None:
+    module, (x, slope) = drawn(name), pair()
+    start = module.start(x, None)
+    a = module.gate(x, slope) if isinstance(module, Attention) else module.gate(seen(x, slope), start)[0]
+    h, memory = module(seen(x, slope), start)
+    assert (start is None) == (memory is None) == isinstance(module, Attention)
     assert torch.equal(h, a)
-    h, _ = module(seen(x, slope, 0.25), None)
-    assert torch.equal(h, 0.25 * a)
+    assert torch.equal(answer(module, x, slope, 0.25), 0.25 * a)
     assert module.accepts(torch.tensor([0.5, 1.0, 2.0]), None).tolist() == [True, True, False]
 
 
 @EVERY
 def test_gradient_reaches_every_parameter(name: str) -> None:
-    module, (x, slope) = ATTENTION[name](C), pair(batch=8)
-    (module.gate(x, slope) * slope).square().sum().backward()
+    module, (x, slope) = drawn(name), pair(batch=8)
+    memory = module.start(x, None)
+    for _ in range(2):  # a memory of zeros hides the weights that look at it
+        a, memory = module(seen(x, slope), memory)
+    if a.requires_grad:
+        (a * slope).square().sum().backward()
     for key, p in module.named_parameters():
         assert p.grad is not None, key
         assert p.grad.abs().sum() > 0, key
@@ -82,41 +100,41 @@ def test_gradient_reaches_every_parameter(name: str) -> None:
 
 @EVERY
 def test_state_dict_round_trip_copies_and_pickles(name: str) -> None:
-    module, (x, slope) = ATTENTION[name](C), pair()
-    nn.init.normal_(next(module.parameters()))
+    module, (x, slope) = drawn(name), pair()
     other = ATTENTION[name](C)
     other.load_state_dict(module.state_dict())
     for twin in (other, copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
-        assert torch.equal(twin.gate(x, slope), module.gate(x, slope))
+        assert torch.equal(answer(twin, x, slope), answer(module, x, slope))
 
 
 @EVERY
 def test_samples_do_not_see_each_other(name: str) -> None:
-    module, (x, slope) = ATTENTION[name](C), pair()
-    together = module.gate(x, slope).expand(len(x), -1, -1, -1)
-    alone = torch.cat([module.gate(x[i : i + 1], slope[i : i + 1]) for i in range(len(x))])
+    module, (x, slope) = drawn(name).eval(), pair()
+    together = answer(module, x, slope).expand(len(x), -1, -1, -1)
+    alone = torch.cat([answer(module, x[i : i + 1], slope[i : i + 1]).expand(1, -1, -1, -1) for i in range(len(x))])
     torch.testing.assert_close(together, alone)
 
 
 @EVERY
 def test_autocast_and_channels_last(name: str) -> None:
-    module, (x, slope) = ATTENTION[name](C), pair()
-    plain = module.gate(x, slope)
-    last = module.gate(*(v.to(memory_format=torch.channels_last) for v in (x, slope)))
+    module, (x, slope) = drawn(name), pair()
+    plain = answer(module, x, slope)
+    last = answer(module, *(v.to(memory_format=torch.channels_last) for v in (x, slope)))
     torch.testing.assert_close(last, plain)
     with torch.autocast("cpu", torch.bfloat16):
-        half = module.gate(x, slope.bfloat16())
+        half = answer(module, x, slope.bfloat16())
     torch.testing.assert_close(half.float(), plain, atol=0.02, rtol=0.02)
 
 
 @EVERY
 def test_compiles_to_one_graph(name: str) -> None:
-    module, (x, slope) = ATTENTION[name](C), pair()
+    module, (x, slope) = drawn(name), pair()
     torch._dynamo.reset()
-    explained = torch._dynamo.explain(module)(seen(x, slope), None)
+    start = module.start(x, None)
+    explained = torch._dynamo.explain(module)(seen(x, slope), start)
     assert (explained.graph_count, explained.graph_break_count) == (1, 0)
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(seen(x, slope), None)[0], module.gate(x, slope))
+    torch.testing.assert_close(compiled(seen(x, slope), start)[0], answer(module, x, slope))
 
 
 def test_zero_gate_is_the_identity() -> None:
@@ -135,6 +153,81 @@ def test_se_is_its_formula() -> None:
     torch.testing.assert_close(se.gate(x, slope)[..., 0, 0], a)
     assert SE(64).excite[0].out_features == 4
     assert SE(8).excite[0].out_features == 1
+
+
+def test_eca_looks_at_neighbouring_channels() -> None:
+    x, slope = pair()
+    m, w = nn.functional.pad(slope.mean((2, 3)), (1, 1)), drawn("eca").conv.weight.reshape(-1)
+    expected = torch.sigmoid(w[0] * m[:, :-2] + w[1] * m[:, 1:-1] + w[2] * m[:, 2:])
+    torch.testing.assert_close(drawn("eca").gate(x, slope)[..., 0, 0], expected)
+    assert [ECA(c).conv.kernel_size[0] for c in (64, 128, 256)] == [3, 5, 5]
+
+
+def test_srm_and_ie_are_their_formulas() -> None:
+    x, slope = pair()
+    srm, ie = drawn("srm"), drawn("ie")
+    z = srm.weight[0] * slope.mean((2, 3)) + srm.weight[1] * (slope.var((2, 3)) + 1e-5).sqrt()
+    torch.testing.assert_close(srm.gate(x, slope)[..., 0, 0], srm.norm(z).sigmoid())
+    torch.testing.assert_close(ie.gate(x, slope)[..., 0, 0], (ie.weight * slope.mean((2, 3)) + ie.bias).sigmoid())
+    torch.testing.assert_close(IE(C).gate(x, slope).mean(), torch.tensor(-1.0).sigmoid())
+    torch.testing.assert_close(SRM(C).gate(x, slope).mean(), torch.tensor(0.5))
+
+
+def test_spa_sees_the_parts_of_the_image() -> None:
+    torch.manual_seed(0)
+    x, slope = torch.randn(2, C, 8, 8), torch.randn(2, C, 8, 8)
+    spa, inputs = drawn("spa"), []
+    spa.excite.register_forward_hook(lambda _m, args, _o: inputs.append(args[0]))
+    spa.gate(x, slope)
+    wanted = [slope.mean((2, 3))]
+    for n in (2, 4):
+        q = 8 // n
+        cells = [slope[:, :, i * q : (i + 1) * q, j * q : (j + 1) * q].mean((2, 3)) for i in range(n) for j in range(n)]
+        wanted.append(torch.stack(cells, 2).flatten(1))
+    torch.testing.assert_close(inputs[0], torch.cat(wanted, 1))
+
+
+def test_cbam_chooses_the_channel_and_then_the_place() -> None:
+    x, slope = pair()
+    cbam = drawn("cbam")
+    channel = torch.sigmoid(cbam.mix(slope.mean((2, 3))) + cbam.mix(slope.amax((2, 3))))[:, :, None, None]
+    g = channel * slope
+    place = torch.sigmoid(cbam.where(torch.stack([g.mean(1), g.amax(1)], 1)))
+    torch.testing.assert_close(cbam.gate(x, slope), channel * place)
+
+
+def test_sge_is_the_agreement_with_the_mean_of_the_group() -> None:
+    x, slope = pair()
+    sge = SGE(C, groups=8)
+    nn.init.normal_(sge.weight)
+    a = sge.gate(x, slope)
+    for g in range(8):
+        f = slope[:, 4 * g : 4 * g + 4]
+        q = (f * f.mean((2, 3), keepdim=True)).sum(1).flatten(1)
+        q = (q - q.mean(1, keepdim=True)) / (q.std(1, keepdim=True) + 1e-5)
+        expected = torch.sigmoid(sge.weight[g] * q + sge.bias[g]).reshape(len(x), 1, 5, 4)
+        torch.testing.assert_close(a[:, 4 * g : 4 * g + 4], expected.expand(-1, 4, -1, -1), atol=1e-4, rtol=1e-4)
+    assert [SGE(c).groups for c in (3, 48, 64, 256, 512)] == [1, 12, 16, 64, 64]
+    with pytest.raises(ValueError, match="divisor of the 32"):
+        SGE(C, groups=5)
+
+
+def test_dia_is_a_recurrent_cell() -> None:
+    x, slope = pair()
+    dia = drawn("dia")
+    h, c = dia.start(x, None)
+    assert h.abs().sum() + c.abs().sum() == 0
+    for _ in range(3):
+        a, (h1, c1) = dia(seen(x, slope), (h, c))
+        i, f, o, g = (dia.look(slope.mean((2, 3))) + dia.recall(h)).chunk(4, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.sigmoid()
+        torch.testing.assert_close((a[..., 0, 0], h1, c1), (h, h, c))
+
+
+def test_half_is_half() -> None:
+    assert (Half(C).gate(*pair()) == 0.5).all()
+    assert list(Half(C).parameters()) == []
 
 
 def test_stepnet_of_the_slope_is_se() -> None:

@@ -1,7 +1,21 @@
 """Step controllers: every answer to "how far from here?"."""
 
-from odebridge.control.attention import SE, Attention, Constant, StepNet
-from odebridge.control.attention.catalogue import ATTENTION
+from odebridge.control.attention import (
+    ATTENTION,
+    CBAM,
+    DIA,
+    ECA,
+    IE,
+    SE,
+    SGE,
+    SPA,
+    SRM,
+    Attention,
+    Constant,
+    Half,
+    RecurrentAttention,
+    StepNet,
+)
 from odebridge.control.base import Controller, Fixed
 from odebridge.control.catalogue import CONTROLLERS, list_controllers
 from odebridge.control.classical import (
@@ -19,6 +33,7 @@ from odebridge.control.classical import (
 from odebridge.control.compose import AtTimes, Bounded, PerStep
 
 __all__ = [
-    "ATTENTION", "CONTROLLERS", "H211B", "H312", "PI", "PI34", "PI42", "PID", "PREDICTIVE", "SE", "AtTimes", "Attention",
-    "Bounded", "Constant", "Controller", "Filter", "Fixed", "I", "PerStep", "Smaller", "StepNet", "list_controllers",
+    "ATTENTION", "CBAM", "CONTROLLERS", "DIA", "ECA", "H211B", "H312", "IE", "PI", "PI34", "PI42", "PID", "PREDICTIVE", "SE",
+    "SGE", "SPA", "SRM", "AtTimes", "Attention", "Bounded", "Constant", "Controller", "Filter", "Fixed", "Half", "I", "PerStep",
+    "RecurrentAttention", "Smaller", "StepNet", "list_controllers",
 ]  # fmt: skip

@@ -77,6 +77,29 @@ class Bounded(Controller):
 
 
 @dataclass(frozen=True)
+class Resumed(Controller):
+    """Any controller, from a memory that it has left somewhere else, such as the part of a network before.
+
+    Use: `Resumed(cell, memory)`.
+    """
+
+    controller: StepController
+    memory: Any
+
+    def start(self, x: Tensor, tol: Tolerance | None) -> Any:
+        """The memory that was given."""
+        return self.memory
+
+    def __call__(self, seen: Observation, memory: Any) -> tuple[Any, Any]:
+        """As the inner controller."""
+        return self.controller(seen, memory)
+
+    def accepts(self, error: Tensor, memory: Any) -> Tensor:
+        """As the inner controller."""
+        return self.controller.accepts(error, memory)
+
+
+@dataclass(frozen=True)
 class Deadband(Controller):
     """h' = h while the inner answer lies in [low h, high h): an implicit method then keeps its factors, and BDF its spacing.
 

@@ -69,7 +69,7 @@ def profile(model: nn.Module, images: Tensor) -> Profile:
     def on_stage(name: str, stage: Stage, _module: nn.Module, args: tuple[Any, ...], _out: Any) -> None:
         if looking:
             return
-        sol = stage.solve(args[0], save=Every())
+        sol = stage.solve(*args, save=Every())
         assert sol.xs is not None
         assert sol.hs is not None
         index = nsi(sol.xs)

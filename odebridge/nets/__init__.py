@@ -7,10 +7,11 @@ from odebridge.nets.catalogue import MODELS, list_models
 from odebridge.nets.fields import Layers
 from odebridge.nets.flowmap import FlowMap, flow_map
 from odebridge.nets.resnet import ResNet, resnet
-from odebridge.nets.stage import Stage, Transition
+from odebridge.nets.stage import Entered, Stage, Transition
 
 __all__ = [
     "MODELS",
+    "Entered",
     "FlowMap",
     "Layers",
     "PostActBranch",

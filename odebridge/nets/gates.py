@@ -37,5 +37,13 @@ def gates_of(controller: str | Gates | None) -> Gates:
 
 
 def per_block(gates: Gates, channels: int, steps: int) -> StepController:
-    """One controller per block; without parameters one is enough for all."""
-    return Fixed() if gates is _fixed else PerStep([gates(channels) for _ in range(steps)])
+    """One controller per block, or one for all where it is made to be shared; without parameters one is enough too."""
+    if gates is _fixed:
+        return Fixed()
+    first = gates(channels)
+    return first if shared(first) else PerStep([first, *(gates(channels) for _ in range(steps - 1))])
+
+
+def shared(controller: StepController) -> bool:
+    """Is one such controller meant for all blocks of a stage, as DIA is."""
+    return getattr(controller, "shared", False)

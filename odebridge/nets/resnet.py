@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from odebridge.core.names import lookup
 from odebridge.core.protocols import Method
 from odebridge.nets.branches import PostActBranch, PreActBranch, conv
-from odebridge.nets.gates import Gates, gates_of, per_block
-from odebridge.nets.stage import After, Stage, Transition
+from odebridge.nets.gates import Gates, gates_of, per_block, shared
+from odebridge.nets.stage import After, Entered, Stage, Transition
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ def resnet(
 
     depth: 6 n + 2 with basic blocks, 9 n + 2 with bottleneck blocks, n blocks a stage. Numbers such as 164 are both; then
     bottleneck=None means basic below 164 and bottleneck from there, as in the literature. ValueError names the nearest depths.
-    controller: None (every step is 1), "constant", "se", "stepnet", or a function of the channels, called once per block.
+    controller: None (every step is 1), a name of `ob.control.ATTENTION`, or a function of the channels, called once per block;
+    a module made to be shared, such as DIA, is called once per stage and remembers across its blocks, the first one included.
     style: "preact" (He et al., ECCV 2016; the projecting skip takes the raw input), or "paper", the post-activation
     network of the StepNet authors' group: ReLU after each addition, convolutions drawn from N(0, 2 / (k k out)), BatchNorm 1/0.
     A block that changes channels or stride is a `Transition`; the others are steps: "paper" at depth 164 has 17, 17, 17.
@@ -93,13 +94,19 @@ def resnet(
     for i in range(3):
         outputs, stride = width * 2**i * (4 if bottleneck else 1), 1 if i == 0 else 2
         steps = n
+        entry: Transition | None = None
         if outputs != channels or stride != 1:
             carry = look.carry(channels, outputs, stride)
             branch = look.branch(channels, outputs, stride=stride, bottleneck=bottleneck)
-            body.append(Transition(carry, branch, gates(outputs), after=look.after))
+            entry = Transition(carry, branch, gates(outputs), after=look.after)
             channels, steps = outputs, n - 1
+        blocks = [look.branch(channels, bottleneck=bottleneck) for _ in range(steps)]
+        if entry is not None and steps and shared(entry.controller):
+            body.append(Entered(entry, Stage(blocks, entry.controller, method=method, after=look.after)))
+            continue
+        if entry is not None:
+            body.append(entry)
         if steps:
-            blocks = [look.branch(channels, bottleneck=bottleneck) for _ in range(steps)]
             body.append(Stage(blocks, per_block(gates, channels, steps), method=method, after=look.after))
 
     own = [] if isinstance(stem, nn.Module) else [_stem(in_channels, width, stem), *look.stem(width)]

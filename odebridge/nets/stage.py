@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from odebridge.control.base import Fixed
+from odebridge.control.compose import Resumed
 from odebridge.core.over import Grid
 from odebridge.core.protocols import Method, Observation, StepController
 from odebridge.core.result import Solution
@@ -47,13 +48,17 @@ class Stage(nn.Module):
         """Number of steps."""
         return len(self.field)
 
-    def solve(self, x: Float[Tensor, "b *s"], **settings: Any) -> Solution:
-        """The stage as a Solution; `save=ob.Every()` keeps the states and the step sizes. Settings are those of `integrate`."""
-        return integrate(self.field, x, self.over, method=self.method, controller=self.controller, after=self.after, **settings)
+    def solve(self, x: Float[Tensor, "b *s"], memory: Any = None, **settings: Any) -> Solution:
+        """The stage as a Solution; `save=ob.Every()` keeps the states and the step sizes. Settings are those of `integrate`.
 
-    def forward(self, x: Float[Tensor, "b *s"]) -> Float[Tensor, "b *s"]:
+        memory: what the controller remembers from before the stage; None: its start.
+        """
+        law = self.controller if memory is None else Resumed(self.controller, memory)
+        return integrate(self.field, x, self.over, method=self.method, controller=law, after=self.after, **settings)
+
+    def forward(self, x: Float[Tensor, "b *s"], memory: Any = None) -> Float[Tensor, "b *s"]:
         """The state after the last block."""
-        return self.solve(x).x1
+        return self.solve(x, memory).x1
 
 
 class Transition(nn.Module):
@@ -73,8 +78,29 @@ class Transition(nn.Module):
 
     def forward(self, x: Float[Tensor, "b *s"]) -> Float[Tensor, "b *r"]:
         """The state in the new space."""
+        return self.advanced(x)[0]
+
+    def advanced(self, x: Float[Tensor, "b *s"]) -> tuple[Float[Tensor, "b *r"], Any]:
+        """The state in the new space, and what the controller remembers."""
         skip, slope = self.carry(x), self.branch(x)
-        memory = self.controller.start(skip, None)
-        h, _ = self.controller(Observation(n=0, t=0.0, x=skip, slope=slope, h=1.0), memory)
+        h, memory = self.controller(Observation(n=0, t=0.0, x=skip, slope=slope, h=1.0), self.controller.start(skip, None))
         x1 = skip + slope if isinstance(h, float) and h == 1.0 else skip + h * slope
-        return x1 if self.after is None else self.after(x1)
+        return (x1 if self.after is None else self.after(x1)), memory
+
+
+class Entered(nn.Module):
+    """A transition and the stage behind it under one controller, whose memory goes on from the one to the other.
+
+    Shapes: (b, *s) -> (b, *r). Source: DIANet (Huang et al., AAAI 2020): one recurrent cell for all blocks of one width.
+    Caveat: TypeError unless both have the same controller. Use: `Entered(transition, stage)`.
+    """
+
+    def __init__(self, transition: Transition, stage: Stage) -> None:
+        super().__init__()
+        if transition.controller is not stage.controller:
+            raise TypeError("Entered: give the transition and the stage one and the same controller.")
+        self.transition, self.stage = transition, stage
+
+    def forward(self, x: Float[Tensor, "b *s"]) -> Float[Tensor, "b *r"]:
+        """The state after the stage."""
+        return self.stage(*self.transition.advanced(x))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ class Attention(nn.Module, ABC):
     Use: `ob.integrate(field, x, ob.Steps(9), method="euler", controller=SE(64))`.
     """
 
+    shared: ClassVar[bool] = False  # one for all blocks of a stage, or one for each
+
     @abstractmethod
     def gate(self, x: Float[Tensor, " b c *space"], slope: Float[Tensor, " b c *space"]) -> Tensor:
         """The factor on the increment, in any shape that multiplies x: (b, c, 1, ..., 1) for one number per channel."""
@@ -32,13 +34,42 @@ class Attention(nn.Module, ABC):
 
     def forward(self, seen: Observation, memory: Any) -> tuple[Tensor, Any]:
         """The spacing times the gate; a spacing of 1 leaves no trace."""
-        a = self.gate(seen.x, seen.slope)
-        h = per_sample(seen.h, a) if isinstance(seen.h, Tensor) else seen.h
-        return (a if isinstance(h, float) and h == 1.0 else h * a), memory
+        return _scaled(seen.h, self.gate(seen.x, seen.slope)), memory
 
     def accepts(self, error: Tensor, memory: Any) -> Tensor:
         """Scaled error at most 1; on a grid nobody asks."""
         return error <= 1.0
+
+
+class RecurrentAttention(nn.Module, ABC):
+    """An attention module with a memory that goes from block to block: a, memory' = gate(seen, memory).
+
+    As `Attention` else. A subclass with `shared = True` is one module for all blocks of a stage.
+    """
+
+    shared: ClassVar[bool] = False
+
+    @abstractmethod
+    def start(self, x: Float[Tensor, " b c *space"], tol: Tolerance | None) -> Any:
+        """The memory before the first block."""
+
+    @abstractmethod
+    def gate(self, seen: Observation, memory: Any) -> tuple[Tensor, Any]:
+        """The factor on the increment, in any shape that multiplies x, and the memory for the next block."""
+
+    def forward(self, seen: Observation, memory: Any) -> tuple[Tensor, Any]:
+        """The spacing times the gate; a spacing of 1 leaves no trace."""
+        a, memory = self.gate(seen, memory)
+        return _scaled(seen.h, a), memory
+
+    def accepts(self, error: Tensor, memory: Any) -> Tensor:
+        """Scaled error at most 1; on a grid nobody asks."""
+        return error <= 1.0
+
+
+def _scaled(spacing: Tensor | float, a: Tensor) -> Tensor:
+    h = per_sample(spacing, a) if isinstance(spacing, Tensor) else spacing
+    return a if isinstance(h, float) and h == 1.0 else h * a
 
 
 def pooled(v: Float[Tensor, " b c *space"]) -> Float[Tensor, " b c"]:
