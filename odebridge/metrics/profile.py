@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from odebridge.integrate import Every
+from odebridge.metrics.local import FrozenBlock, local_error
 from odebridge.metrics.stiffness import nsi
 from odebridge.nets.mode import evaluating
 from odebridge.nets.stage import Stage
@@ -26,11 +27,13 @@ class Profile:
     """One row per sample, one column per residual block, in the order in which the network ran them; all on the CPU.
 
     steps[i] holds the step sizes of block i, (b, *gate) such as (b, C, 1, 1), or None where the gate is not ours to see.
+    local_error, where it was asked for, is that of `metrics.local_error` for the block as a field.
     """
 
     names: tuple[str, ...]
     nsi: Float[Tensor, "b blocks"]
     steps: tuple[Tensor | None, ...]
+    local_error: Float[Tensor, "b blocks"] | None = None
 
     @property
     def tns(self) -> Float[Tensor, " b"]:
@@ -44,8 +47,10 @@ class Profile:
         return plot_profile(self, title)
 
 
-def profile(model: nn.Module, images: Tensor) -> Profile:
+def profile(model: nn.Module, images: Tensor, *, errors: bool = False) -> Profile:
     """NSI of every residual block for every image, and the step sizes where the gates are ours.
+
+    errors: the local error of every block as well, which costs 33 more evaluations of each.
 
     Our networks: every step of every `Stage`. Any other network: the innermost modules with a skip, found by what they do: the
     output has the shape of the input, and with all parameters of the module at 0 it returns its input, or the ReLU of it. That
@@ -63,7 +68,7 @@ def profile(model: nn.Module, images: Tensor) -> Profile:
         for name, m in model.named_modules()
         if name not in stages and not name.startswith(inside) and any(m.children()) and any(True for _ in m.parameters())
     }
-    found: list[tuple[str, Tensor, Tensor | None]] = []  # block, its NSI (b,), its step sizes
+    found: list[tuple[str, Tensor, Tensor | None, Tensor | None]] = []  # block, its NSI (b,), its step sizes, its local error
     looking = False  # the model's own pass, or a test of one module, inside which the hooks are deaf
 
     def on_stage(name: str, stage: Stage, _module: nn.Module, args: tuple[Any, ...], _out: Any) -> None:
@@ -73,7 +78,13 @@ def profile(model: nn.Module, images: Tensor) -> Profile:
         assert sol.xs is not None
         assert sol.hs is not None
         index = nsi(sol.xs)
-        found.extend((f"{name}[{i}]", index[:, i].cpu(), sol.hs[:, i].cpu()) for i in range(index.shape[1]))
+        memory = args[-1] if len(args) == 2 else stage.controller.start(args[0], None)
+        for i in range(index.shape[1]):
+            off, x = None, sol.xs[:, i]
+            if errors:
+                field = FrozenBlock(stage, i, memory)
+                off, memory = local_error(field, 0.0, x, 1 / stage.field.per_unit, after=stage.after).cpu(), field.left(x)
+            found.append((f"{name}[{i}]", index[:, i].cpu(), sol.hs[:, i].cpu(), off))
 
     def on_other(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         nonlocal looking
@@ -87,8 +98,15 @@ def profile(model: nn.Module, images: Tensor) -> Profile:
             skips = _has_skip(module, x, args, kwargs)
         finally:
             looking = False
-        if skips:
-            found.append((name, nsi(torch.stack([x, out], 1))[:, 0].cpu(), None))
+        if not skips:
+            return
+        looking = errors  # the block is run again
+        try:
+            rest = args[1:]
+            off = local_error(lambda _t, y: module(y, *rest, **kwargs) - y, 0.0, x).cpu() if errors else None
+        finally:
+            looking = False
+        found.append((name, nsi(torch.stack([x, out], 1))[:, 0].cpu(), None, off))
 
     with ExitStack() as stack:
         stack.enter_context(evaluating(model))
@@ -100,13 +118,14 @@ def profile(model: nn.Module, images: Tensor) -> Profile:
         model(images)
 
     # A wrapper around residual blocks passes the test too: keep the innermost.
-    kept = [row for row in found if not any(_within(other, row[0]) for other, _, _ in found)]
+    kept = [row for row in found if not any(_within(other, row[0]) for other, *_ in found)]
     if not kept:
         raise ValueError(
             "profile: no residual block found; give a network with blocks x + f(x) of equal shape, or odebridge's own."
         )
-    names, index, steps = zip(*kept, strict=True)
-    return Profile(tuple(_shown(name, model) for name in names), torch.stack(index, 1), tuple(steps))
+    names, index, steps, off = zip(*kept, strict=True)
+    local = torch.stack(off, 1) if errors else None
+    return Profile(tuple(_shown(name, model) for name in names), torch.stack(index, 1), tuple(steps), local)
 
 
 def _within(inner: str, outer: str) -> bool:
