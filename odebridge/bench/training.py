@@ -12,7 +12,7 @@ import torch
 from odebridge.bench.record import Row, RunFolder
 from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.core.names import lookup
-from odebridge.data import DATA
+from odebridge.data import DATA, IMAGES
 from odebridge.nets import resnet
 from odebridge.train import Epoch, History, fit, save_checkpoint
 
@@ -43,10 +43,13 @@ def train(
     ValueError for an unknown name or a setting that makes no sense, FileNotFoundError for missing data, before anything is
     written. A loss that is not finite leaves a failed row and no weights; `History.message` says so.
     """
-    build, read_set = lookup("trainable model", plan.model, TRAINABLE), lookup("data set", plan.data, DATA)
+    build = lookup("trainable model", plan.model, TRAINABLE)
+    lookup("data set", plan.data, DATA)
+    if plan.data not in IMAGES:
+        raise ValueError(f"data: {plan.data!r} holds no images, {plan.model} trains on {' or '.join(IMAGES)}.")
     lookup("controller for networks", plan.controller, {"fixed": None, **ATTENTION})
     place = _place(device)
-    images = read_set()
+    images = IMAGES[plan.data]()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         gate = None if plan.controller == "fixed" else plan.controller

@@ -1,0 +1,19 @@
+"""RECIPES: variants by name; a new one is one recipe and one line here."""
+
+from __future__ import annotations
+
+from odebridge.core.names import matching
+from odebridge.train.recipes.base import Recipe
+from odebridge.train.recipes.node import NODE
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        NODE,
+    )
+}  # fmt: skip
+
+
+def list_variants(pattern: str = "*") -> list[str]:
+    """Names of the variants that match a wildcard pattern: `ob.train.list_variants("*node")`."""
+    return matching(RECIPES, pattern)
