@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from odebridge.core.names import matching
 from odebridge.train.recipes.base import Recipe
+from odebridge.train.recipes.corrected import HYPERSOLVER, NEURVEC
 from odebridge.train.recipes.node import NODE
+from odebridge.train.recipes.stiff import STIFF_NODE
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         NODE,
+        HYPERSOLVER,
+        NEURVEC,
+        STIFF_NODE,
     )
 }  # fmt: skip
 
