@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 
@@ -33,6 +34,14 @@ def pollu(seed: int = 0) -> Series:
 
 
 def _series(name: str, components: tuple[str, ...], first: float, last: float, atol: float) -> Series:
+    times, xs = (v.clone() for v in _solved(name, first, last, atol))
+    seen = (torch.arange(len(times)) % 2 == 0)[None, :, None].expand_as(xs)
+    return Series(times, xs, xs.clone(), name, components, train_mask=seen, test_mask=~seen)
+
+
+@cache
+def _solved(name: str, first: float, last: float, atol: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Times and states, made once in a process."""
     one = problem(name).batched()
     times = torch.logspace(math.log10(first), math.log10(last), 2 * TIMES - 1, dtype=torch.float64)
     times[0], times[-1] = first, last  # logspace rounds
@@ -41,5 +50,4 @@ def _series(name: str, components: tuple[str, ...], first: float, last: float, a
         one.field, one.x0, span, args=one.args, jacobian=one.jacobian, method="rodas5p", rtol=1e-10, atol=atol, save=At(times)
     )
     assert isinstance(sol.xs, torch.Tensor)
-    seen = (torch.arange(len(times)) % 2 == 0)[None, :, None].expand_as(sol.xs)
-    return Series(times, sol.xs, sol.xs.clone(), name, components, train_mask=seen, test_mask=~seen)
+    return times, sol.xs
