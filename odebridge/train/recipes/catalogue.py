@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from odebridge.core.names import matching
 from odebridge.train.recipes.base import Recipe
-from odebridge.train.recipes.node import NODE
+from odebridge.train.recipes.baseline import RESNET
+from odebridge.train.recipes.fixed_point import DEEP
+from odebridge.train.recipes.hamiltonian import HNN
+from odebridge.train.recipes.node import ANODE, NODE
+from odebridge.train.recipes.reversible import HAMILTONIAN, LEAPFROG, MOMENTUM
+from odebridge.train.recipes.second_order import GHBNODE, HBNODE, SONODE
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
+        RESNET,
         NODE,
+        ANODE,
+        SONODE,
+        HBNODE,
+        GHBNODE,
+        HNN,
+        MOMENTUM,
+        LEAPFROG,
+        HAMILTONIAN,
+        DEEP,
     )
 }  # fmt: skip
 
