@@ -19,6 +19,7 @@ from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.core.names import lookup
 from odebridge.data import IMAGES
 from odebridge.integrate.policies import GRADIENTS
+from odebridge.nets.node import REGULARISERS
 from odebridge.train import RECIPES, Epoch, History
 
 EVERY = 1.0  # seconds between two lines of progress
@@ -82,13 +83,14 @@ def node(
     method: Annotated[str | None, typer.Option(help="odebridge list methods")] = None,
     gradient: Annotated[str | None, typer.Option(help=" | ".join(GRADIENTS))] = None,
     rtol: Annotated[float | None, typer.Option(help="relative tolerance")] = None,
+    regulariser: Annotated[str | None, typer.Option(help=" | ".join(REGULARISERS))] = None,
     option: Annotated[list[str] | None, typer.Option(help="another option of the variant, name=value; may be repeated")] = None,
     seed: Annotated[int | None, typer.Option(help="of data, first weights and order; default: 0")] = None,
     out: Out = Path("runs"),
     resume: Annotated[Path | None, typer.Option(help="go on with a run that was stopped: runs/<id>")] = None,
 ) -> None:
     """Train a variant of the neural ODE; writes OUT/<id>/: results.jsonl, the weights, the state to go on from, picture.svg."""
-    named: dict[str, Any] = {"method": method, "gradient": gradient, "rtol": rtol}
+    named: dict[str, Any] = {"method": method, "gradient": gradient, "rtol": rtol, "regulariser": regulariser}
     typed = {"variant": variant, "data": data, "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, **named}
     if resume is not None:
         if extra := [k for k, v in {**typed, "option": option}.items() if v is not None]:
