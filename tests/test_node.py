@@ -181,6 +181,16 @@ def test_gradients_of_hamiltonian_nets(kind, solver):
     agrees_with_differences(lambda: net.path(x, times).square().sum(), list(net.parameters()), 1e-4, 1e-5)
 
 
+@pytest.mark.parametrize(
+    "gradient", [ob.Replay(checkpoints="sqrt"), ob.Direct(), ob.Adjoint("interpolated")], ids=["sqrt", "direct", "adjoint"]
+)
+def test_policies_of_hamiltonian_nets(gradient):
+    """A field that differentiates, inside a checkpoint and inside a backward solve."""
+    net = made(lambda: HamiltonianODE(SeparableEnergy(1, (8,)), Solver("dopri8", 1e-8, 1e-10, gradient)))
+    x, times = drawn(2, 2), torch.tensor([0.0, 0.5])
+    agrees_with_differences(lambda: net.path(x, times).square().sum(), list(net.parameters()), 1e-3, 1e-5)
+
+
 def test_symplectic_methods_keep_the_learned_energy():
     """Over 400 steps of 0.25: Verlet's energy swings, that of RK4 at the same number of forces falls away."""
     net = made(lambda: HamiltonianODE(SeparableEnergy(1, (16,)), Solver("verlet", steps=1)))

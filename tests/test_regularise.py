@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small import KIND, agrees_with_differences, drawn, made
@@ -41,8 +43,12 @@ def test_gradients_by_differences(name, over):
     agrees_with_differences(loss, [x, *model.field.parameters()], 1e-5, 2e-6)
 
 
-def test_gradients_of_the_integrals_over_steps_of_their_own():
+@pytest.mark.parametrize(
+    "gradient", [ob.Replay(), ob.Replay(checkpoints="sqrt"), ob.Adjoint()], ids=["replay", "sqrt", "adjoint"]
+)
+def test_gradients_of_the_integrals_over_steps_of_their_own(gradient):
     model, x = net(), drawn(4, 2).requires_grad_()
+    model.solver = replace(model.solver, gradient=gradient)
     agrees_with_differences(lambda: of(model, x, REGULARISERS["rnode"])[1], [x, *model.field.parameters()], 1e-4, 1e-5)
 
 

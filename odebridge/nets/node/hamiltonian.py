@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import grad
 
 from odebridge.core.fields import Separable
 from odebridge.nets.node.fields import mlp
+from odebridge.nets.node.pullback import pullback
 from odebridge.nets.node.solver import DEFAULT, Solver
 
 
@@ -36,7 +36,7 @@ class Energy(nn.Module):
         """J grad H."""
 
         def slope(_t: Tensor, x: Tensor) -> Tensor:
-            dq, dp = _gradient(self, x).chunk(2, -1)
+            dq, dp = pullback(self, x)[1].chunk(2, -1)
             return torch.cat([dp, -dq], -1)
 
         return slope
@@ -69,7 +69,7 @@ class SeparableEnergy(nn.Module):
 
     def field(self) -> Separable:
         """(dT/dp, -dV/dq)."""
-        return Separable(lambda _t, p: _gradient(self.kinetic, p), lambda _t, q: -_gradient(self.potential, q))
+        return Separable(lambda _t, p: pullback(self.kinetic, p)[1], lambda _t, q: -pullback(self.potential, q)[1])
 
     @property
     def counted(self) -> nn.Module:
@@ -105,8 +105,3 @@ class HamiltonianODE(nn.Module):
         with torch.no_grad():
             energy = self.energy(self.path(x, times))
             return energy - energy[:, :1]
-
-
-def _gradient(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """D net / d x row by row, also where no graph is being made, and differentiable in every way once more."""
-    return grad(lambda y: net(y).sum())(x)

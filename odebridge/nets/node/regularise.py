@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.func import vjp
 
 from odebridge.core.names import lookup
 from odebridge.integrate import Every
@@ -18,6 +17,7 @@ from odebridge.methods.catalogue import METHODS
 from odebridge.methods.explicit_rk import ExplicitRK
 from odebridge.methods.rosenbrock import Rosenbrock
 from odebridge.nets.node.neural_ode import NeuralODE
+from odebridge.nets.node.pullback import pullback
 from odebridge.nets.node.solver import END, Solver
 
 
@@ -112,8 +112,8 @@ def _extended(f: Callable[..., Tensor], terms: Terms) -> Callable[..., Any]:
     def field(t: Tensor, state: tuple[Tensor, Tensor, Tensor], signs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h, zero, _ = state
         if terms.jacobian > 0.0:
-            slope, back = vjp(lambda y: f(t, y), h)[:2]
-            product = back(signs)[0].flatten(1).square().sum(1, keepdim=True)
+            slope, product = pullback(lambda y: f(t, y), h, lambda _: signs)
+            product = product.flatten(1).square().sum(1, keepdim=True)
         else:
             slope, product = f(t, h), torch.zeros_like(zero)
         speed = slope.flatten(1).square().sum(1, keepdim=True) if terms.kinetic > 0.0 else torch.zeros_like(zero)
