@@ -33,7 +33,12 @@ HERE = Path(__file__).parent
 SEEDS, BUDGET = 5, 60.0  # seconds for one training
 ALSO = ("pendulum",)  # a second set, for the variants that take it
 EPOCHS = {"pendulum": 20}  # enough there: the error is that of the phase, which more epochs hardly change
-DEPTHS = ("none", "linear", "galerkin")  # beside "time", the recipe's own
+# Options beside the recipe's own, on its own data.
+FURTHER: dict[str, tuple[dict[str, Any], ...]] = {
+    "node": ({"depth": "none"}, {"depth": "linear"}, {"depth": "galerkin"}),
+    "anode": ({"lift": "input"},),
+    "hnn": ({"method": "tsit5", "steps": 0}, {"method": "tsit5", "steps": 0, "energy": "any"}),
+}
 PENALISED = ("node", "anode")
 
 
@@ -63,9 +68,9 @@ def plan(seeds: int, only: list[str] | None) -> Iterator[Cell]:
         for data in (recipe.data, *(d for d in ALSO if d in recipe.others and d != recipe.data)):
             for seed in range(seeds):
                 yield Cell("variants", name, data, seed, {}, EPOCHS.get(data, 0))
-        for depth in DEPTHS if "depth" in recipe.options and isinstance(recipe.options["depth"], str) else ():
+        for options in FURTHER.get(name, ()):
             for seed in range(seeds):
-                yield Cell("variants", name, recipe.data, seed, {"depth": depth})
+                yield Cell("variants", name, recipe.data, seed, options, EPOCHS.get(recipe.data, 0))
     for name in PENALISED:
         for penalty in REGULARISERS:
             if penalty != "none" and not (only and name not in only):

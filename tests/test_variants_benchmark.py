@@ -25,9 +25,8 @@ def page():
 
 def test_rows_are_made_once_and_become_tables(tmp_path, monkeypatch, page):
     rows = benchmark(monkeypatch, tmp_path, "--only", "deq", "hnn")
-    assert [(r["group"], r["variant"]) for r in rows] == [
-        ("variants", "hnn"), ("beside", "resnet"), ("variants", "deq"), ("beside", "resnet"),
-    ]  # fmt: skip
+    assert [(r["group"], r["variant"]) for r in rows[:2]] == [("variants", "hnn"), ("beside", "resnet")]
+    assert [(r["group"], r["variant"]) for r in rows[-2:]] == [("variants", "deq"), ("beside", "resnet")]
     assert abs(rows[1]["parameters"] / rows[0]["parameters"] - 1) < 0.05
     assert rows[0]["extras"]["energy_drift_to_50"] > 0
     assert benchmark(monkeypatch, tmp_path, "--only", "deq", "hnn") == rows
@@ -35,8 +34,8 @@ def test_rows_are_made_once_and_become_tables(tmp_path, monkeypatch, page):
     assert "**annuli**, accuracy, % (high is better)" in text
     (line,) = [line for line in text.splitlines() if line.startswith("| deq")]
     cells = [c.strip() for c in line.strip("|").split("|")]
-    assert cells[1] == str(rows[2]["parameters"])
-    assert (float(cells[5]), float(cells[6])) == pytest.approx((rows[2]["score"], rows[3]["score"]), rel=1e-3)
+    assert cells[1] == str(rows[-2]["parameters"])
+    assert (float(cells[5]), float(cells[6])) == pytest.approx((rows[-2]["score"], rows[-1]["score"]), rel=1e-3)
 
 
 def test_seeds_failures_and_penalties_in_the_tables(page):

@@ -66,10 +66,10 @@ REGULARISERS: dict[str, Terms] = {
     "kinetic": Terms(kinetic=0.01),
     "jacobian": Terms(jacobian=0.01),
     "rnode": Terms(kinetic=0.01, jacobian=0.01),
-    "error": Terms(error=100.0),
-    "stiffness": Terms(stiffness=0.0285),
-    "error-sampled": Terms(error=100.0, sampled=True),
-    "stiffness-sampled": Terms(stiffness=0.0285, sampled=True),
+    "error": Terms(error=1e4),
+    "stiffness": Terms(stiffness=0.03),
+    "error-sampled": Terms(error=1e4, sampled=True),
+    "stiffness-sampled": Terms(stiffness=0.3, sampled=True),
     "steer": Terms(steer=0.25),
 }
 
