@@ -1,7 +1,7 @@
 """Neural ODEs learn stiff kinetics from data, and why it takes a stiff method and scaled equations.
 
-Claim: from 50 measured times, Robertson and POLLU are each learned on one CPU core in well under 10 minutes, to less than 1 percent
-of every species' range at the 49 times between; the same network with an explicit method, or without scaling, is not.
+Claim: from 50 measured times, Robertson and POLLU are each learned on one CPU core in well under 10 minutes, to less than 1
+percent of every species' range at the 49 times between; the same network with an explicit method, or without scaling, is not.
 Writes benchmarks/results/stiff_node.json (a row each) and docs/images/stiff_node.svg:
 `OMP_NUM_THREADS=1 python benchmarks/stiff_node.py [--seeds 1] [--only robertson/ours] [--quick] [--draw]`.
 Rows that are there are not made again; a killed row goes on from its checkpoint in runs/stiff_node.
@@ -21,7 +21,6 @@ from matplotlib.figure import Figure
 
 from odebridge.bench.environment import environment
 from odebridge.core.plot import COLOURS
-from odebridge.nets.mode import evaluating
 from odebridge.nets.node import StiffNODE
 from odebridge.train import RECIPES, Epoch, Keep, fit_task
 from odebridge.train.recipes.stiff import Kinetic, judged
@@ -30,6 +29,9 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULT, PICTURE = ROOT / "benchmarks" / "results" / "stiff_node.json", ROOT / "docs" / "images" / "stiff_node.svg"
 KIM = {"net": "mlp", "width": 5, "depth": 6}
 EXPLICIT = {"method": "tsit5", "max_steps": 500}
+
+
+LINES = (("explicit", COLOURS[2], ":"), ("unscaled", COLOURS[3], "--"), ("ours", COLOURS[1], "-"))
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def run(row: Row, seed: int, quick: bool) -> dict[str, Any]:
     data = recipe.read(row.problem)
     task, true = recipe.task(data, seed, **row.options), Kinetic.of(data)  # type: ignore[arg-type]
     epochs = 1 if quick else row.epochs
-    keep = Path("runs") / "stiff_node" / f"{row.problem}-{row.name.replace(' ', '-')}-{seed}{'-quick' if quick else ''}" / "state.json"
+    folder = "-".join([row.problem, *row.name.split(), str(seed), *["quick"] * quick])
+    keep = Path("runs") / "stiff_node" / folder / "state.json"
 
     def progress(e: Epoch) -> None:
         if e.number % max(1, epochs // 10) == 0:
@@ -81,26 +84,26 @@ def run(row: Row, seed: int, quick: bool) -> dict[str, Any]:
     assert isinstance(task.model, StiffNODE)
     between = ~true.seen
     wrong, sol = judged(task.model, true)
-    stiff = task.model
+    assert isinstance(sol.xs, torch.Tensor)
+    stiff, path = task.model, sol.xs[0] * task.model.y_scale
     stiff.solver = replace(stiff.solver, method="rodas5p", more={**stiff.solver.more, "compile": False})
     by_stiff, other = judged(stiff, true)
-    with evaluating(stiff):
-        path = stiff.path(true.values[:1], true.times)[0]
-    out = {
+    return {
         "problem": row.problem, "name": row.name, "says": row.says, "seed": seed, "parameters": task.parameters,
         "epochs": len(history.epochs), "ended": history.ended, **seconds,
-        "result": int(sol.result), "reached_t": _reached(sol, true), "f_evals": int(sol.stats.f_evals), "steps": int(sol.stats.accepted),
+        "result": int(sol.result), "reached_t": _reached(sol, true), "f_evals": int(sol.stats.f_evals),
+        "steps": int(sol.stats.accepted),
         "error_percent": _percent(wrong[between]), "error_by_rodas5p_percent": _percent(by_stiff[between]),
         "f_evals_rodas5p": int(other.stats.f_evals), "losses": [e.train_loss for e in history.epochs],
         "path": [[_number(v) for v in line] for line in path.tolist()],
     }  # fmt: skip
-    return out
 
 
 def _percent(wrong: torch.Tensor) -> dict[str, Any]:
     """Of each species' range, over the times between the measured ones."""
     mean, largest = 100 * wrong.mean(0), 100 * wrong.amax(0)
-    return {"mean": float(mean.mean()), "largest": float(largest.max()), "species": mean.tolist(), "species_largest": largest.tolist()}
+    species = {"species": mean.tolist(), "species_largest": largest.tolist()}
+    return {"mean": float(mean.mean()), "largest": float(largest.max()), **species}
 
 
 def _reached(sol: Any, true: Kinetic) -> float:
@@ -119,7 +122,8 @@ def load() -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown, means over the seeds."""
-    lines = ["| problem | row | parameters | n | s | mean error | largest | by Rodas5P | f evaluations | reached t |", "|" + "---|" * 10]
+    head = "| problem | row | parameters | n | s | mean error | largest | by Rodas5P | f evaluations | reached t |"
+    lines = [head, "|" + "---|" * 10]
     for row in ROWS:
         mine = [r for r in rows if (r["problem"], r["name"]) == (row.problem, row.name)]
         if not mine:
@@ -146,7 +150,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
         true = Kinetic.of(RECIPES["stiff"].read(problem))  # type: ignore[arg-type]
         for axes, i in zip(line, species, strict=True):
             axes.semilogx(true.times[true.seen], true.values[true.seen, i], ".", ms=5, color="0.25", label="measured")
-            for name, colour, style in (("explicit", COLOURS[2], ":"), ("unscaled", COLOURS[3], "--"), ("ours", COLOURS[1], "-")):
+            for name, colour, style in LINES:
                 row = next((r for r in rows if (r["problem"], r["name"], r["seed"]) == (problem, name, 0)), None)
                 if row is not None:
                     path = [float("nan") if v[i] is None else v[i] for v in row["path"]]
@@ -178,7 +182,8 @@ def main() -> None:
             done = load()
             if given.only and given.only != f"{row.problem}/{row.name}":
                 continue
-            if not given.quick and any((r["problem"], r["name"], r["seed"]) == (row.problem, row.name, seed) for r in done["rows"]):
+            there = {(r["problem"], r["name"], r["seed"]) for r in done["rows"]}
+            if not given.quick and (row.problem, row.name, seed) in there:
                 continue
             print(f"{row.problem}/{row.name}, seed {seed}", flush=True)
             made = run(row, seed, given.quick)

@@ -80,7 +80,9 @@ class Rotation(nn.Module):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("solver", [TIGHT, Solver("rodas5p", rtol=1e-8, atol=1e-8), Solver("rk4", steps=400)], ids=lambda s: s.method)
+@pytest.mark.parametrize(
+    "solver", [TIGHT, Solver("rodas5p", rtol=1e-8, atol=1e-8), Solver("rk4", steps=400)], ids=lambda s: s.method
+)
 def test_along_a_line_it_is_an_ode(kind, solver):
     times = torch.tensor([0.0, 0.3, 1.1, 2.0], dtype=torch.float64)
     values = torch.stack([1.5 * times, 1.0 + 0.0 * times], -1)[None]

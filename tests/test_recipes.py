@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from odebridge import cli
 from odebridge.bench import node_training
 from odebridge.bench.node_training import NodeTraining
-from odebridge.data import Points, Series
+from odebridge.data import Points, Series, annuli
 from odebridge.train import RECIPES, Keep, fit_task
 from odebridge.train.recipes import Recipe
 
@@ -102,6 +103,30 @@ def test_another_training_is_not_gone_on_with(tmp_path):
         trained(RECIPES["node"], 3, Keep(path, resume=True))
 
 
+@pytest.mark.parametrize("regulariser", ["rnode", "error-sampled", "steer"])
+def test_a_killed_training_with_random_penalties_goes_on_to_the_same_bits(regulariser, tmp_path):
+    """Their generators are part of the state."""
+    recipe, path = RECIPES["anode"], tmp_path / "training.json"
+
+    def task():
+        return recipe.task(annuli(train=64, test=32), 0, regulariser=regulariser)
+
+    def run(**more):
+        one = task()
+        with contextlib.suppress(KeyboardInterrupt):
+            fit_task(one, epochs=3, batch_size=32, **more)
+        return one.model.state_dict()
+
+    def stop(epoch):
+        if epoch.number == 2:
+            raise KeyboardInterrupt
+
+    whole = run()
+    run(keep=Keep(path, every=0.0), progress=stop)
+    again = run(keep=Keep(path, resume=True))
+    assert all(torch.equal(whole[k], again[k]) for k in whole)
+
+
 def test_options_are_checked():
     recipe = RECIPES["node"]
     with pytest.raises(ValueError, match="'width'"):
@@ -132,6 +157,12 @@ def test_train_node_from_the_command_line(tmp_path):
     assert "has ended" in node("--resume", str(folder), code=2)
 
 
+def test_train_node_with_a_regulariser(tmp_path):
+    node("--variant", "anode", "--epochs", "1", "--regulariser", "error", "--data", "moons", "--out", str(tmp_path))
+    (folder,) = tmp_path.iterdir()
+    assert json.loads((folder / "results.jsonl").read_text())["configuration"]["options"]["regulariser"] == "error"
+
+
 def test_a_killed_run_goes_on_from_the_command_line(tmp_path):
     plan = NodeTraining("node", "moons", 2, 128, 0.01, RECIPES["node"].given({"width": 8}))
 
@@ -156,6 +187,10 @@ def test_a_killed_run_goes_on_from_the_command_line(tmp_path):
         ("--data digits", "trains on"),
         ("--method tsit6", "'tsit5'"),
         ("--gradient repla", "'replay'"),
+        ("--regulariser kinetc", "'kinetic'"),
+        ("--regulariser rnode --data pendulum", "classifiers of points"),
+        ("--regulariser error --method kvaerno5", "'tsit5'"),
+        ("--variant momentum --method tsit5", "no option 'method'"),
         ("--option width", "name=value"),
         ("--option widht=3", "'width'"),
         ("--option width=x", "such as 32"),

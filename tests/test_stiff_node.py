@@ -138,6 +138,6 @@ def test_a_long_gradient_is_cut_and_a_short_one_is_not():
 def test_bad_input_is_a_sentence():
     with pytest.raises(ValueError, match="scales must be positive"):
         StiffNODE(MLPField(2), torch.tensor([1.0, 0.0]), 1.0)
+    data, options = ob.data.DATA["lotka-volterra"](train=2, test=2), RECIPES["stiff"].given({})
     with pytest.raises(ValueError, match="learns from one"):
-        data = ob.data.DATA["lotka-volterra"](train=2, test=2)
-        RECIPES["stiff"].build(data, 0, **RECIPES["stiff"].given({}))
+        RECIPES["stiff"].build(data, 0, **options)

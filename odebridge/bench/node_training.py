@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,14 +12,15 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from odebridge.bench.record import RESULTS, RUN, Row, RunFolder
+from odebridge.bench.record import Row, RunFolder
+from odebridge.bench.resume import STATE, unfinished
 from odebridge.bench.training import WEIGHTS
 from odebridge.core.names import lookup
 from odebridge.core.result import SolveError
 from odebridge.train import RECIPES, Epoch, History, Keep, Recipe, Task, fit_task, save_checkpoint
 from odebridge.train.descent import Plan
 
-STATE, PICTURE = "training.json", "picture.svg"
+PICTURE = "picture.svg"
 SUITE = "train-node"
 
 
@@ -87,17 +87,8 @@ def prepare(plan: NodeTraining, seed: int) -> Prepared:
 
 
 def plan_of(folder: Path) -> tuple[NodeTraining, int]:
-    """The settings and the seed of a run folder that was stopped; ValueError if there is nothing to go on with."""
-    if not (folder / RUN).is_file():
-        raise FileNotFoundError(f"resume: {str(folder)!r} is not a run folder, it has no {RUN}.")
-    page = json.loads((folder / RUN).read_text())
-    if page.get("suite") != SUITE:
-        raise ValueError(f"resume: {str(folder)!r} holds no training of a neural ODE, but of the suite {page.get('suite')!r}.")
-    if (folder / RESULTS).exists():
-        raise ValueError(f"resume: the run {str(folder)!r} has ended; start another one.")
-    if not (folder / STATE).exists():
-        raise ValueError(f"resume: the run {str(folder)!r} was stopped before its state was first saved; start it again.")
-    settings = dict(page["settings"])
+    """The settings and the seed of a run folder that was stopped; see `unfinished`."""
+    settings = dict(unfinished(folder, SUITE, "a neural ODE"))
     seed = settings.pop("seed")
     return NodeTraining(**settings), seed
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from odebridge.bench import node_training, training
-from odebridge.bench.node_training import PICTURE, STATE, NodeTraining, option_of
+from odebridge.bench.node_training import PICTURE, NodeTraining, option_of
 from odebridge.bench.record import RESULTS
 from odebridge.bench.training import DEVICES, WEIGHTS, Training
 from odebridge.bench.words import seconds
@@ -19,12 +19,21 @@ from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.core.names import lookup
 from odebridge.data import IMAGES
 from odebridge.integrate.policies import GRADIENTS
+from odebridge.nets.node import REGULARISERS
 from odebridge.train import RECIPES, Epoch, History
 
 EVERY = 1.0  # seconds between two lines of progress
 
 trainings = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, help="Train a network.")
 Out = Annotated[Path, typer.Option(help="folder that gets a folder for this run")]
+
+Resume = Annotated[Path | None, typer.Option(help="go on with a run that was stopped: runs/<id>")]
+
+
+def _alone(resume: Path, typed: dict[str, Any]) -> None:
+    """A run that goes on has its settings already."""
+    if extra := [k for k, v in typed.items() if v is not None]:
+        raise Refused(f"--resume: goes on with the settings of {str(resume)!r}; leave out --{extra[0].replace('_', '-')}.")
 
 
 def _teller(epochs: Callable[[], int], score: Callable[[float], str], every: float = 0.0) -> Callable[[Epoch], None]:
@@ -53,22 +62,30 @@ def _ended(folder: Path, history: History) -> None:
 
 @trainings.command("resnet")
 def resnet(
-    controller: Annotated[str, typer.Option(help=f"step sizes: fixed (every step is 1) | {' | '.join(ATTENTION)}")] = "fixed",
-    data: Annotated[str, typer.Option(help=" | ".join(IMAGES))] = "digits",
-    epochs: Annotated[int, typer.Option(min=1)] = 10,
-    depth: Annotated[int, typer.Option(help="6 n + 2")] = 20,
-    width: Annotated[int, typer.Option(min=1, help="channels of the first stage")] = 16,
-    batch_size: Annotated[int, typer.Option(min=1)] = 128,
-    lr: Annotated[float, typer.Option(help="highest learning rate")] = 0.1,
-    seed: Annotated[int, typer.Option(help="of first weights and order")] = 0,
+    controller: Annotated[str | None, typer.Option(help=f"step sizes: fixed (1, default) | {' | '.join(ATTENTION)}")] = None,
+    data: Annotated[str | None, typer.Option(help=f"{' | '.join(IMAGES)}; default: digits")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="default: 10")] = None,
+    depth: Annotated[int | None, typer.Option(help="6 n + 2; default: 20")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="channels of the first stage; default: 16")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="default: 128")] = None,
+    lr: Annotated[float | None, typer.Option(help="highest learning rate; default: 0.1")] = None,
+    seed: Annotated[int | None, typer.Option(help="of first weights and order; default: 0")] = None,
     device: Annotated[str, typer.Option(help=" | ".join(DEVICES))] = "auto",
     out: Out = Path("runs"),
+    resume: Resume = None,
 ) -> None:
-    """Train a residual network on images; writes OUT/<id>/results.jsonl and the weights, model.json with its safetensors."""
-    show = _teller(lambda: epochs, lambda share: f"accuracy {100 * share:.2f} %")
-    plan = Training("resnet", controller, data, epochs, depth, width, batch_size, lr)
+    """Train a residual network on images; writes OUT/<id>/: results.jsonl, the weights, the state to go on from."""
+    typed = {"controller": controller, "data": data, "epochs": epochs, "depth": depth, "width": width}
+    given = {k: v for k, v in {**typed, "batch_size": batch_size, "lr": lr}.items() if v is not None}
     with refusing():
-        folder, history = training.train(plan, out, seed=seed, device=device, progress=show)
+        if resume is None:
+            plan, began_with = Training(**given), seed or 0
+        else:
+            _alone(resume, {**given, "seed": seed})
+            plan, began_with = training.plan_of(resume)
+    show = _teller(lambda: plan.epochs, lambda share: f"accuracy {100 * share:.2f} %")
+    with refusing():
+        folder, history = training.train(plan, out, seed=began_with, device=device, progress=show, resume=resume)
     _ended(folder, history)
 
 
@@ -82,17 +99,17 @@ def node(
     method: Annotated[str | None, typer.Option(help="odebridge list methods")] = None,
     gradient: Annotated[str | None, typer.Option(help=" | ".join(GRADIENTS))] = None,
     rtol: Annotated[float | None, typer.Option(help="relative tolerance")] = None,
+    regulariser: Annotated[str | None, typer.Option(help=" | ".join(REGULARISERS))] = None,
     option: Annotated[list[str] | None, typer.Option(help="another option of the variant, name=value; may be repeated")] = None,
     seed: Annotated[int | None, typer.Option(help="of data, first weights and order; default: 0")] = None,
     out: Out = Path("runs"),
-    resume: Annotated[Path | None, typer.Option(help="go on with a run that was stopped: runs/<id>")] = None,
+    resume: Resume = None,
 ) -> None:
     """Train a variant of the neural ODE; writes OUT/<id>/: results.jsonl, the weights, the state to go on from, picture.svg."""
-    named: dict[str, Any] = {"method": method, "gradient": gradient, "rtol": rtol}
+    named: dict[str, Any] = {"method": method, "gradient": gradient, "rtol": rtol, "regulariser": regulariser}
     typed = {"variant": variant, "data": data, "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, **named}
     if resume is not None:
-        if extra := [k for k, v in {**typed, "option": option}.items() if v is not None]:
-            raise Refused(f"--resume: goes on with the settings of {str(resume)!r}; leave out --{extra[0].replace('_', '-')}.")
+        _alone(resume, {**typed, "option": option})
         with refusing():
             plan, began_with = node_training.plan_of(resume)
     else:
@@ -112,6 +129,4 @@ def node(
     typer.echo(run.said())
     if (folder / PICTURE).exists():
         typer.echo(f"picture: {folder / PICTURE}")
-    elif (folder / STATE).exists():
-        typer.echo(f"state:   {folder / STATE}")
     _ended(folder, history)

@@ -20,8 +20,8 @@ def spring_force(q: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
     return wide[..., :-2] - 2.0 * q + wide[..., 2:]
 
 
-def spring_field(t: object, x: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
-    """q' = p, p' = force(q); x = (q, p) (b, 2 m)."""
+def spring_field(t: object, x: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:  # noqa: ARG001 - a field has a time
+    """Q' = p, p' = force(q); x = (q, p) (b, 2 m)."""
     q, p = x.chunk(2, -1)
     return torch.cat([p, spring_force(q)], -1)
 

@@ -87,7 +87,7 @@ class LatentODE(nn.Module):
         return Belief(*self.belief(last).chunk(2, -1))
 
     def decode(self, z0: Float[Tensor, "b l"], times: Float[Tensor, " k"]) -> Float[Tensor, "b k d"]:
-        """x at `times`, of which the first is that of z0."""
+        """X at `times`, of which the first is that of z0."""
         return self.head(self.solver.path(self.field, z0, times)[0])
 
     def forward(self, times: Tensor, values: Tensor, mask: Tensor | None = None, asked: Tensor | None = None) -> Tensor:
@@ -97,9 +97,9 @@ class LatentODE(nn.Module):
     def bound(
         self, times: Tensor, values: Tensor, mask: Tensor | None = None, *, noise: float = 0.1, weight: float = 1.0
     ) -> Float[Tensor, " b"]:
-        """-E log N(x | path, noise^2) + weight KL, from one draw of z_0 (PyTorch's generator), in nats: minus the ELBO if weight 1.
+        """-E log N(x | path, noise^2) + weight KL, in nats: minus the ELBO if weight is 1.
 
-        The sum goes over the observed values; constants are left out.
+        """-E log N(x | path, noise^2) + weight KL of one draw of z_0, in nats: minus the ELBO if weight is 1.
         """
         belief = self.encode(times, values, mask)
         z0 = belief.mean + belief.log_std.exp() * torch.randn_like(belief.mean)

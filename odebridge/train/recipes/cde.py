@@ -56,7 +56,8 @@ def build(data: Series, _seed: int, hidden: int, width: int, control: str, **sol
         axes, few = figure.add_subplot(), Spline(*(v[:16] for v in test))
         with evaluating(net):
             sol = net.solve(few, span, save=Every())
-            assert isinstance(sol.xs, Tensor) and isinstance(sol.ts, Tensor)
+            assert isinstance(sol.xs, Tensor)
+            assert isinstance(sol.ts, Tensor)
             share = net.head(sol.xs).softmax(-1)[..., 1]
         for i in range(len(few.a)):
             axes.plot(sol.ts[i], share[i], color=COLOURS[int(truth[i])], lw=1.0)

@@ -58,7 +58,7 @@ def pairs(times: Tensor, values: Float[Tensor, "n k d"]) -> tuple[Tensor, Tensor
 class Residual:
     """Residual fitting: mean |x(t + h) - Phi(t, x(t); h)|^2 over that of the base alone, component by component.
 
-    1 is the base, 0 the exact flow. For hypersolvers it is the loss of Poli et al. (2020, eq. 8), since h^power is a constant on
+    1 is the base, 0 the exact flow. For hypersolvers it is the loss of Poli et al. (2020, eq. 8), since h^power is constant on
     even times; for NeurVec that of Huang et al. (2022, eq. 7) for one step.
     """
 
@@ -175,9 +175,11 @@ def _neurvec(data: Series, _seed: int, base: str, width: int, cut: int) -> Task:
 
 HYPERSOLVER = Recipe(
     "hypersolver", "a Runge-Kutta step with a learned term of its error, x + h psi + h^(p+1) g(x, slope)", "lotka-volterra",
-    _hypersolver, ("spring-chain",), {"base": "euler", "width": 64, "cut": 4}, epochs=200, batch_size=32, lr=1e-2, schedule="cosine",
+    _hypersolver, ("spring-chain",), {"base": "euler", "width": 64, "cut": 4},
+    epochs=200, batch_size=32, lr=1e-2, schedule="cosine",
 )  # fmt: skip
 NEURVEC = Recipe(
     "neurvec", "a coarse Euler step with a learned correction, x + h (f + g(x))", "spring-chain",
-    _neurvec, ("lotka-volterra",), {"base": "euler", "width": 128, "cut": 1}, epochs=600, batch_size=32, lr=5e-3, schedule="cosine",
+    _neurvec, ("lotka-volterra",), {"base": "euler", "width": 128, "cut": 1},
+    epochs=600, batch_size=32, lr=5e-3, schedule="cosine",
 )  # fmt: skip

@@ -71,9 +71,11 @@ def range_of(true: Kinetic) -> Tensor:
 
 
 def stiff_task(net: StiffNODE, data: Series, window: int) -> Task:
-    """Mean absolute error over the range of every species, from every measured time on for `window` intervals and from the first
-    one to the end; what a failed trajectory did not reach is left out. The metric is judged at the times between, from one
-    solve over the whole span. ValueError for sets of several trajectories.
+    """Learn one trajectory: mean absolute error over the range of every species, on windows and on the whole.
+
+    A window starts from every measured time and goes on for `window` intervals, one from the first time to the end; what a
+    failed trajectory did not reach is left out. The metric is judged at the times between, from one solve over the whole
+    span. ValueError for sets of several trajectories.
     """
     if len(data.train) != 1:
         raise ValueError(f"data: {data.name!r} has {len(data.train)} trajectories; this task learns from one.")
@@ -84,6 +86,7 @@ def stiff_task(net: StiffNODE, data: Series, window: int) -> Task:
     def loss(_pick: Tensor) -> Tensor:
         index = rows
         fresh = torch.cat([torch.zeros_like(index[:, :1]), index.diff(dim=1)], 1) > 0  # not the start, and no repetition
+
         def error() -> Tensor:
             wrong = ((net.path(values[index[:, 0]], times[index]) - values[index]) / scale).abs()[fresh]
             return wrong[torch.isfinite(wrong)].mean()
@@ -139,7 +142,7 @@ def clipped(loss: Callable[[], Tensor], net: nn.Module, norm: float = 1.0) -> Te
 
 
 def draw_kinetics(figure: Figure, net: StiffNODE, true: Kinetic, most: int = 6) -> None:
-    """Species over their range against log t: measured values as dots, the learned solution as lines; the worst ones if many."""
+    """Species against log t: measured values as dots, the learned solution as lines; the worst species if there are many."""
     with evaluating(net):
         path = net.path(true.values[:1], true.times)[0]
     wrong = ((path - true.values) / range_of(true)).abs().nan_to_num(1.0).mean(0)
@@ -187,7 +190,7 @@ def build(
 
 
 STIFF_NODE = Recipe(
-    "stiff", "scaled equations, positive production and loss, normalised error: kinetics learned by a stiff solver", "robertson",
+    "stiff", "scaled equations, positive production and loss, normalised error: kinetics by a stiff solver", "robertson",
     build, ("pollu",),
     {
         "net": "kinetics", "width": 16, "depth": 2, "scaled": True, "log_time": False, "window": 8, "method": "best",
