@@ -99,7 +99,8 @@ class LatentODE(nn.Module):
     ) -> Float[Tensor, " b"]:
         """-E log N(x | path, noise^2) + weight KL, in nats: minus the ELBO if weight is 1.
 
-        """-E log N(x | path, noise^2) + weight KL of one draw of z_0, in nats: minus the ELBO if weight is 1.
+        The mean is that of one draw of z_0, by PyTorch's own generator. The sum goes over the observed values; constants are
+        left out.
         """
         belief = self.encode(times, values, mask)
         z0 = belief.mean + belief.log_std.exp() * torch.randn_like(belief.mean)
