@@ -11,6 +11,7 @@ from odebridge.control import ATTENTION, CONTROLLERS, Filter
 from odebridge.methods import METHODS
 from odebridge.nets.catalogue import MODELS
 from odebridge.problems import PROBLEMS
+from odebridge.train import RECIPES
 
 PAGE = Path(__file__).parent / "catalogues.md"
 
@@ -76,6 +77,7 @@ def page() -> str:
     """The whole page."""
     gates = table(["gate", "class", "what it is"], ([f"`{k}`", c.__name__, first_line(c)] for k, c in ATTENTION.items()))
     data = ", ".join(f"`{name}`" for name in ob.list_data())
+    variants = ([f"`{r.name}`", ", ".join((r.data, *r.others)), r.about] for r in RECIPES.values())
     return "\n\n".join(
         [
             "# Catalogues",
@@ -92,6 +94,8 @@ def page() -> str:
             ", ".join(f"`{name}`" for name in MODELS),
             "## Data",
             data,
+            "## Variants of the neural ODE",
+            table(["variant", "data", "what it is"], variants),
         ]
     ) + "\n"  # fmt: skip
 

@@ -6,6 +6,7 @@ what comes back; and the rooms with everything else.
 
 from odebridge import control, data, metrics, nets, problems, train
 from odebridge.control import list_controllers
+from odebridge.core.fields import Separable, Split
 from odebridge.core.forcing import Forcing
 from odebridge.core.over import Grid, Span, Steps
 from odebridge.core.protocols import DepthField, Method, Observation, Step, StepController
@@ -34,7 +35,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Adjoint", "At", "Dense", "DepthField", "Direct", "DriftWarning", "Event", "Every", "Forcing", "Forward", "Grid", "Last",
-    "Method", "Observation", "Problem", "Replay", "Result", "Solution", "SolveError", "Span", "Step", "StepController",
-    "Steps", "Tolerance", "control", "data", "integrate", "list_controllers", "list_data", "list_methods", "list_models",
-    "list_problems", "metrics", "nets", "problems", "solve", "steady_state", "train",
+    "Method", "Observation", "Problem", "Replay", "Result", "Separable", "Solution", "SolveError", "Span", "Split", "Step",
+    "StepController", "Steps", "Tolerance", "control", "data", "integrate", "list_controllers", "list_data", "list_methods",
+    "list_models", "list_problems", "metrics", "nets", "problems", "solve", "steady_state", "train",
 ]  # fmt: skip

@@ -8,12 +8,14 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from odebridge import cli
-from odebridge.bench import Row, RunFolder
+from odebridge.bench import Row, RunFolder, training
 from odebridge.bench.record import RESULTS
 from odebridge.bench.runner import Event
+from odebridge.train import load_checkpoint
 
 runner = CliRunner()
 
@@ -232,6 +234,26 @@ def test_train_writes_a_row_and_weights(tmp_path):
     assert (folder / "model.json").exists()
     good("report", str(folder))
     assert "Training runs" in (folder / "report.html").read_text()
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
+    plan = training.Training("resnet", "stepnet", "digits", 2, 8, 4)
+
+    def stop(epoch):
+        if epoch.number == 2:
+            raise KeyboardInterrupt
+
+    settings = {"seed": 3, "device": "cpu", "every": 0.0}
+    with pytest.raises(KeyboardInterrupt):
+        training.train(plan, tmp_path / "killed", progress=stop, **settings)
+    (killed,) = (tmp_path / "killed").iterdir()
+    assert "leave out --lr" in refused("train", "resnet", "--resume", str(killed), "--lr", "0.1")
+    assert "holds no training of a neural ODE" in refused("train", "node", "--resume", str(killed))
+    assert re.search(r"epoch 2 of 2: loss \d", good("train", "resnet", "--resume", str(killed), "--device", "cpu"))
+    whole, _ = training.train(plan, tmp_path / "whole", progress=lambda _: None, **settings)
+    ends = [load_checkpoint(folder / "model.json")[0] for folder in (killed, whole)]
+    assert all(torch.equal(v, ends[1][k]) for k, v in ends[0].items())
+    assert "has ended" in refused("train", "resnet", "--resume", str(killed))
 
 
 def test_python_m_odebridge():

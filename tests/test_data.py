@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from odebridge.data import DATA, digits, fashion_mnist, list_data, read_idx
+from odebridge.data import DATA, IMAGES, Points, Series, annuli, digits, fashion_mnist, list_data, pendulum, read_idx, spirals
 from odebridge.data.fashion import DEBIAN, FILES
 
 
@@ -151,5 +151,57 @@ def test_fashion_of_debian() -> None:
 
 
 def test_list_data() -> None:
-    assert list_data() == list(DATA) == ["digits", "fashion-mnist"]
+    assert list_data() == list(DATA)
+    assert {"digits", "annuli", "pendulum"} < set(DATA)
     assert list_data("fash*") == ["fashion-mnist"]
+
+
+@pytest.mark.parametrize("name", [n for n in DATA if n not in IMAGES])
+def test_made_data_depend_on_the_seed_alone(name: str) -> None:
+    one, same, other = (DATA[name](seed=s) for s in (1, 1, 2))
+    if isinstance(one, Points):
+        assert one.train_x.shape == (len(one.train_y), 2)
+        assert torch.equal(one.train_x, same.train_x)
+        assert not torch.equal(one.train_x, other.train_x)
+        assert abs(one.train_y.double().mean() - 0.5) < 0.01
+    else:
+        assert isinstance(one, Series)
+        assert one.train.shape[1:] == one.test.shape[1:] == (len(one.times), len(one.components))
+        assert torch.equal(one.train, same.train)
+        assert torch.isfinite(one.train).all()
+        assert torch.isfinite(one.test).all()
+        assert (one.times.diff() > 0).all()
+        if one.invariant is not None:
+            kept = one.invariant(one.train)
+            assert (kept - kept[:, :1]).abs().max() < 1e-7 * kept.abs().max()
+
+
+def test_annuli_lie_in_a_disc_and_a_ring() -> None:
+    data = annuli(seed=3)
+    radius = data.train_x.norm(dim=1)
+    assert radius[data.train_y == 0].max() <= 0.5 + 1e-6
+    assert 1.0 - 1e-6 <= radius[data.train_y == 1].min() <= radius.max() <= 1.5 + 1e-6
+
+
+def test_pendulum_and_spirals_follow_their_equations() -> None:
+    """By differences in the middle of three neighbouring times."""
+    data = pendulum(times=601)
+    step = float(data.times[1])
+    slope = (data.train[:, 2:] - data.train[:, :-2]) / (2 * step)
+    q, p = data.train[:, 1:-1].unbind(-1)
+    assert (slope - torch.stack([p, -q.sin()], -1)).abs().max() < 1e-4
+    turned = spirals(times=601, noise=0.0, share=1.0)
+    u, v = turned.train.unbind(-1)
+    spin = (u[:, 0] * v[:, 1] - v[:, 0] * u[:, 1]).sign()
+    assert turned.train_labels is not None
+    assert torch.equal(spin > 0, turned.train_labels == 1)
+    assert turned.train_mask is None
+
+
+def test_spirals_are_seen_in_part() -> None:
+    data = spirals(share=0.3)
+    assert data.train_mask is not None
+    assert data.train_mask[:, 0].all()
+    assert abs(data.train_mask[:, 1:].double().mean() - 0.3) < 0.03
+    with pytest.raises(ValueError, match="share"):
+        spirals(share=0.0)

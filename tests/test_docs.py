@@ -77,3 +77,17 @@ def test_the_figures_of_the_readme_are_those_of_the_committed_rows():
     text = (ROOT / "README.md").read_text()
     assert namespace["updated"](text) == text, "run: python benchmarks/readme.py"
     assert len(namespace["section"]().splitlines()) > 8
+
+
+def test_the_tables_of_the_variants_are_those_of_the_committed_rows():
+    namespace = runpy.run_path(str(ROOT / "benchmarks" / "variants_page.py"), run_name="script")
+    text = (ROOT / "docs" / "variants.md").read_text()
+    assert namespace["updated"](text) == text, "run: python benchmarks/variants_page.py"
+
+
+def test_the_page_of_the_variants_names_them_all():
+    from odebridge.nets.node import REGULARISERS
+    from odebridge.train import RECIPES
+
+    text = (ROOT / "docs" / "variants.md").read_text()
+    assert [name for name in (*RECIPES, *REGULARISERS) if name != "none" and f"`{name}`" not in text] == []

@@ -15,7 +15,8 @@ from torch import nn
 from odebridge.data import Images, digits
 from odebridge.nets import flow_map, resnet
 from odebridge.train import Epoch, evaluate, fit, fit_loss, load_checkpoint, save_checkpoint
-from odebridge.train.loop import SCHEDULES, _augmented
+from odebridge.train.descent import SCHEDULES
+from odebridge.train.loop import _augmented
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from odebridge.bench.environment import cores, cpu_model, versions
-from odebridge.data import DATA
+from odebridge.data import IMAGES
 from odebridge.peers.catalogue import PEERS
 
 PACKAGES = ("odebridge", "torch", "torchdiffeq", "numpy", "scipy", "matplotlib", "scikit-learn")
@@ -24,7 +24,7 @@ def diagnosis() -> list[tuple[str, str]]:
         ("cuda", ", ".join(cards) or "no device"),
         *((f"dtypes, {device}", ", ".join(_dtypes(device)) or "none works") for device in devices),
         *((name, f"found, {peer.version}" if peer.version else "not installed") for name, peer in PEERS.items()),
-        *((f"data, {name}", _found(read_set)) for name, read_set in DATA.items()),
+        *((f"data, {name}", _found(read_set)) for name, read_set in IMAGES.items()),
     ]
 
 

@@ -123,6 +123,13 @@ class RunFolder:
         }
         write_atomic(self.path / RUN, json.dumps(page, indent=1, allow_nan=False).encode())
 
+    @classmethod
+    def reopened(cls, path: str | Path, suite: str) -> RunFolder:
+        """A run folder that is there already, to append to."""
+        folder = cls.__new__(cls)
+        folder.suite, folder.path = suite, Path(path)
+        return folder
+
     def append(self, row: Row) -> dict[str, Any]:
         """Write one row; when this returns it has reached the disk. Returns what was written."""
         written = line(row, self.suite)

@@ -10,15 +10,16 @@ from pathlib import Path
 import torch
 
 from odebridge.bench.record import Row, RunFolder
+from odebridge.bench.resume import STATE, unfinished
 from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.core.names import lookup
-from odebridge.data import DATA
+from odebridge.data import DATA, IMAGES
 from odebridge.nets import resnet
-from odebridge.train import Epoch, History, fit, save_checkpoint
+from odebridge.train import Epoch, History, Keep, fit, save_checkpoint
 
 TRAINABLE = {"resnet": resnet}
 DEVICES = ("auto", "cpu", "cuda")
-WEIGHTS = "model.json"
+WEIGHTS, SUITE = "model.json", "train"
 
 
 @dataclass(frozen=True)
@@ -36,35 +37,53 @@ class Training:
 
 
 def train(
-    plan: Training, out: str | Path, *, seed: int, device: str, progress: Callable[[Epoch], None]
-) -> tuple[Path, History]:
+    plan: Training, out: str | Path, *, seed: int, device: str, progress: Callable[[Epoch], None], resume: Path | None = None,
+    every: float = 20.0,
+) -> tuple[Path, History]:  # fmt: skip
     """Train by SGD with one cycle of the rate; writes OUT/<id>/run.json, results.jsonl and model.json with its safetensors.
 
-    ValueError for an unknown name or a setting that makes no sense, FileNotFoundError for missing data, before anything is
-    written. A loss that is not finite leaves a failed row and no weights; `History.message` says so.
+    The state to go on from is written every so many seconds. resume: the folder of a run that was stopped, with the plan and
+    the seed that `plan_of` reads from it; on the CPU its end is that of a run that was not stopped, to the bit. ValueError for
+    an unknown name or a setting that makes no sense, FileNotFoundError for missing data, before anything is written. A loss
+    that is not finite leaves a failed row and no weights; `History.message` says so.
     """
-    build, read_set = lookup("trainable model", plan.model, TRAINABLE), lookup("data set", plan.data, DATA)
+    build = lookup("trainable model", plan.model, TRAINABLE)
+    lookup("data set", plan.data, DATA)
+    if plan.data not in IMAGES:
+        raise ValueError(f"data: {plan.data!r} holds no images, {plan.model} trains on {' or '.join(IMAGES)}.")
     lookup("controller for networks", plan.controller, {"fixed": None, **ATTENTION})
     place = _place(device)
-    images = read_set()
+    images = IMAGES[plan.data]()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         gate = None if plan.controller == "fixed" else plan.controller
         net = build(plan.depth, gate, images.channels, images.classes, plan.width)
     options = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in asdict(plan).items() if k != "model")
-    folder = RunFolder(out, "train", {**asdict(plan), "seed": seed}, f"odebridge train {plan.model} {options} --seed {seed}")
+    command = f"odebridge train {plan.model} {options} --seed {seed}"
+    if resume is None:
+        folder = RunFolder(out, SUITE, {**asdict(plan), "seed": seed}, command)
+    else:
+        folder = RunFolder.reopened(resume, SUITE)
     began = time.monotonic()
     history = fit(
-        net, images, epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr, device=place, seed=seed, progress=progress
-    )
+        net, images, epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr, device=place, seed=seed, progress=progress,
+        keep=Keep(folder.path / STATE, resume is not None, every),
+    )  # fmt: skip
     good = history.ended == "done"
     values = {"accuracy": list(history.test_accuracy), "train_loss": list(history.train_loss), "train_seconds": history.seconds}
     status, message = ("ok", "") if good else ("failed", history.message)
     took, n = time.monotonic() - began, torch.get_num_threads()
-    folder.append(Row("train", asdict(plan), values, status, message, seed, took, place, n))
+    folder.append(Row(SUITE, asdict(plan), values, status, message, seed, took, place, n))
     if good:
         save_checkpoint(folder.path / WEIGHTS, net.state_dict(), {**asdict(plan), "seed": seed, **values})
     return folder.path, history
+
+
+def plan_of(folder: Path) -> tuple[Training, int]:
+    """The settings and the seed of a run folder that was stopped; see `unfinished`."""
+    settings = dict(unfinished(folder, SUITE, "a residual network"))
+    seed = settings.pop("seed")
+    return Training(**settings), seed
 
 
 def _place(device: str) -> str:

@@ -1,11 +1,18 @@
-"""Data sets that are at hand: nothing is downloaded."""
+"""Data sets that are at hand, read or made by our own solvers: nothing is downloaded."""
 
 from __future__ import annotations
 
-from odebridge.data.base import Images
-from odebridge.data.catalogue import DATA, list_data
+from odebridge.data.base import DataSet, Images, Points, Series
+from odebridge.data.catalogue import DATA, IMAGES, list_data
 from odebridge.data.digits import digits
 from odebridge.data.fashion import fashion_mnist
 from odebridge.data.idx import read_idx
+from odebridge.data.kinetics import pollu, robertson
+from odebridge.data.motion import lotka_volterra, pendulum, spirals
+from odebridge.data.plane import annuli, moons
+from odebridge.data.springs import spring_chain
 
-__all__ = ["DATA", "Images", "digits", "fashion_mnist", "list_data", "read_idx"]
+__all__ = [
+    "DATA", "IMAGES", "DataSet", "Images", "Points", "Series", "annuli", "digits", "fashion_mnist", "list_data",
+    "lotka_volterra", "moons", "pendulum", "pollu", "read_idx", "robertson", "spirals", "spring_chain",
+]  # fmt: skip

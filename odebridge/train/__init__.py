@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from odebridge.train.checkpoint import load_checkpoint, save_checkpoint
-from odebridge.train.loop import Epoch, History, evaluate, fit, fit_loss
+from odebridge.train.descent import Epoch, History, Keep
+from odebridge.train.loop import evaluate, fit, fit_loss
+from odebridge.train.recipes import RECIPES, Recipe, list_variants
+from odebridge.train.task import Metric, Task, fit_task
 
-__all__ = ["Epoch", "History", "evaluate", "fit", "fit_loss", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "RECIPES", "Epoch", "History", "Keep", "Metric", "Recipe", "Task", "evaluate", "fit", "fit_loss", "fit_task",
+    "list_variants", "load_checkpoint", "save_checkpoint",
+]  # fmt: skip

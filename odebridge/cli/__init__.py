@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from odebridge.bench import quick, read, training, write_report
+from odebridge.bench import quick, read, write_report
 from odebridge.bench.doctor import diagnosis
 from odebridge.bench.progress import Display
 from odebridge.bench.record import REPORT, RESULTS
 from odebridge.bench.report import sentences
 from odebridge.bench.solvers import errors
-from odebridge.bench.training import DEVICES, TRAINABLE, WEIGHTS, Training
 from odebridge.bench.words import number, seconds
+from odebridge.cli.edge import Commands, Refused, refusing
+from odebridge.cli.train import trainings
 from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.control.catalogue import CONTROLLERS
 from odebridge.core.names import lookup, matching, nearest
@@ -32,7 +30,7 @@ from odebridge.methods.catalogue import METHODS
 from odebridge.nets import MODELS
 from odebridge.problems import PROBLEMS, Problem, problem
 from odebridge.problems import solve as solved
-from odebridge.train import Epoch
+from odebridge.train import RECIPES
 
 SUITES: dict[str, Callable[..., Path]] = {"quick": quick}
 KINDS: dict[str, Mapping[str, Any]] = {
@@ -41,63 +39,13 @@ KINDS: dict[str, Mapping[str, Any]] = {
     "problems": PROBLEMS,
     "models": MODELS,
     "data": DATA,
+    "variants": RECIPES,
 }
 PICTURES = ("svg", "pdf", "png")
 ATOL_PER_RTOL = 1e-4
-# What typer raises for a wrong command line; older versions take it from click, newer ones bring their own.
-USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
-
-
-class Refused(Exception):
-    """What was typed cannot be done; the text says what to write instead."""
-
-
-@contextmanager
-def refusing(*kinds: type[Exception]) -> Iterator[None]:
-    """Exceptions about input become `Refused`. Keep the block small: a fault of ours must not look like one of the user's."""
-    about_input = kinds or (ValueError, TypeError, OSError)
-    try:
-        yield
-    except about_input as error:
-        raise Refused(str(error)) from error
-
-
-class Commands(TyperGroup):
-    """Wrong usage ends in one sentence on stderr and exit code 2."""
-
-    def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
-        """Run; exit codes as promised, whether called by the console script or by a test."""
-        try:
-            code = super().main(*args, standalone_mode=False, **more)
-        except Refused as error:
-            code = _say(str(error))
-        except USAGE_ERROR as error:
-            code = _say(_usage(error))
-        if standalone_mode:
-            sys.exit(code if isinstance(code, int) else 0)
-        return code
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name, or a sentence with the nearest."""
-        found = super().get_command(ctx, cmd_name)
-        if found is None:
-            raise Refused(f"There is no command {cmd_name!r}: {nearest(cmd_name, self.commands)}")
-        return found
-
-
-def _say(sentence: str) -> int:
-    typer.echo(f"odebridge: {' '.join(sentence.split())}", err=True)
-    return 2
-
-
-def _usage(error: Any) -> str:
-    if type(error).__name__ != "NoSuchOption":
-        return error.format_message()
-    known = ["--help", *(name for p in error.ctx.command.params for name in p.opts if name.startswith("-"))]
-    return f"There is no option {error.option_name!r}: {nearest(error.option_name, known)}"
-
 
 app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, pretty_exceptions_show_locals=False)
+app.add_typer(trainings, name="train")
 
 
 @app.callback(invoke_without_command=True)
@@ -121,7 +69,7 @@ def list_(
     kind: Annotated[str, typer.Argument(help=" | ".join(KINDS))],
     pattern: Annotated[str, typer.Argument(help='wildcards, such as "rodas*"')] = "*",
 ) -> None:
-    """List the names of methods, controllers, problems, models or data sets."""
+    """List the names of methods, controllers, problems, models, data sets or variants of the neural ODE."""
     with refusing():
         catalogue = lookup("catalogue", kind, KINDS)
     names = matching(catalogue, pattern)
@@ -246,36 +194,6 @@ def report(
     with refusing():
         write_report(folders, path)
     typer.echo(f"report: {path}")
-
-
-@app.command()
-def train(
-    model: Annotated[str, typer.Argument(help=" | ".join(TRAINABLE))],
-    controller: Annotated[str, typer.Option(help=f"step sizes: fixed (every step is 1) | {' | '.join(ATTENTION)}")] = "fixed",
-    data: Annotated[str, typer.Option(help=" | ".join(DATA))] = "digits",
-    epochs: Annotated[int, typer.Option(min=1)] = 10,
-    depth: Annotated[int, typer.Option(help="6 n + 2")] = 20,
-    width: Annotated[int, typer.Option(min=1, help="channels of the first stage")] = 16,
-    batch_size: Annotated[int, typer.Option(min=1)] = 128,
-    lr: Annotated[float, typer.Option(help="highest learning rate")] = 0.1,
-    seed: Annotated[int, typer.Option(help="of first weights and order")] = 0,
-    device: Annotated[str, typer.Option(help=" | ".join(DEVICES))] = "auto",
-    out: Annotated[Path, typer.Option(help="folder that gets a folder for this run")] = Path("runs"),
-) -> None:
-    """Train a residual network on images; writes OUT/<id>/results.jsonl and the weights, model.json with its safetensors."""
-
-    def show(epoch: Epoch) -> None:
-        score = f"loss {epoch.train_loss:.4f}, test accuracy {100 * epoch.test_score:.2f} %"
-        typer.echo(f"epoch {epoch.number} of {epochs}: {score}, {seconds(epoch.seconds)}")
-
-    plan = Training(model, controller, data, epochs, depth, width, batch_size, lr)
-    with refusing():
-        folder, history = training.train(plan, out, seed=seed, device=device, progress=show)
-    typer.echo(f"results: {folder / RESULTS}")
-    if history.ended != "done":
-        typer.echo(history.message, err=True)
-        raise typer.Exit(1)
-    typer.echo(f"weights: {folder / WEIGHTS}")
 
 
 def main() -> None:

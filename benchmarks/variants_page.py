@@ -1,0 +1,183 @@
+"""The tables of docs/variants.md: `python benchmarks/variants_page.py`.
+
+From the rows of results/variants and results/reversible. A test fails when they differ.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "variants.md"
+RESULTS = HERE / "results"
+BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
+
+Row = dict[str, Any]
+
+
+def load(path: Path) -> list[Row]:
+    """Rows of a file, none if it is not there."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def canonical(value: Any) -> str:
+    """As `odebridge.bench.record.canonical` writes it."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Mean and range."""
+    mean, low, high = statistics.fmean(values), min(values), max(values)
+    return f"{mean:.{digits}g}" if low == high else f"{mean:.{digits}g} ({low:.{digits}g} to {high:.{digits}g})"
+
+
+def score(rows: Sequence[Row]) -> str:
+    """The metric over the seeds, and how many trainings ended as planned."""
+    if not rows:
+        return ""
+    good = [r["score"] for r in rows if r["score"] is not None and r["ended"] in ("done", "time budget")]
+    late = sum(r["ended"] == "time budget" for r in rows)
+    lost = len(rows) - len(good)
+    said = spread(good, 4) if good else "none"
+    return said + (f"; {late} stopped by the clock" if late else "") + (f"; {lost} of {len(rows)} failed" if lost else "")
+
+
+def of(rows: Sequence[Row], *keys: str) -> str:
+    """The mean of a figure that rows hold under these keys; empty if none does."""
+    values = []
+    for row in rows:
+        value: Any = row
+        for key in keys:
+            value = value.get(key) if value is not None else None
+        if value is not None:
+            values.append(value)
+    return f"{statistics.fmean(values):.3g}" if values else ""
+
+
+def metric(row: Row) -> str:
+    """Name, unit and direction."""
+    kind = row["metric"]
+    return f"{kind['name']}{', ' if kind['unit'] else ''}{kind['unit']} ({'high' if kind['high'] else 'low'} is better)"
+
+
+def drift(rows: Sequence[Row]) -> str:
+    """Energy drift to t = 50, where there is one."""
+    return of(rows, "extras", "energy_drift_to_50")
+
+
+def variants(rows: Sequence[Row]) -> list[str]:
+    """One table a data set, the residual network of the same size in the last columns."""
+    by, nets = defaultdict(list), defaultdict(list)
+    for row in rows:
+        if row["group"] == "variants":
+            by[row["data"], row["variant"], canonical(row["options"])].append(row)
+        elif row["group"] == "beside":
+            nets[row["data"], row["beside"]].append(row)
+    lines = []
+    for data in dict.fromkeys(key[0] for key in by):
+        mine = {key: found for key, found in by.items() if key[0] == data}
+        energy = any(drift(found) for found in mine.values())
+        heads = ["variant", "parameters", "seconds", "f forward", "f backward", "metric", "ResNet", "its seconds"]
+        heads += ["energy drift", "ResNet's"] if energy else []
+        first = next(iter(mine.values()))[0]
+        lines += [f"**{data}**, {metric(first)}:", "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+        for (_, variant, options), found in mine.items():
+            net = nets.get((data, canonical([variant, json.loads(options)])), [])
+            name = ", ".join([variant, *(f"{k} {v}" for k, v in json.loads(options).items())])
+            cells = [
+                name, str(found[0]["parameters"]), of(found, "seconds"), of(found, "evaluations", "forward"),
+                of(found, "evaluations", "backward"), score(found), score(net), of(net, "seconds"),
+            ]  # fmt: skip
+            cells += [drift(found), drift(net)] if energy else []
+            lines.append("| " + " | ".join(cells) + " |")
+        lines.append("")
+    return lines
+
+
+def regularisers(rows: Sequence[Row]) -> list[str]:
+    """What each penalty costs in training and saves afterwards."""
+    by = defaultdict(list)
+    for row in rows:
+        if row["group"] == "regularisers":
+            by[row["variant"], row["options"]["regulariser"]].append(row)
+        elif row["group"] == "variants" and row["data"] == "annuli" and not row["options"]:
+            by[row["variant"], "none"].append(row)
+    penalised = [v for v, penalty in by if penalty != "none"]
+    if not penalised:
+        return []
+    lines = ["Regularisers, annuli, accuracy in per cent:", ""]
+    lines += ["| variant | regulariser | seconds | f forward | accuracy |", "|---|---|---|---|---|"]
+    for variant in dict.fromkeys(penalised):
+        for penalty in dict.fromkeys(p for v, p in by if v == variant):
+            found = by[variant, penalty]
+            forward = [r["evaluations"]["forward"] for r in found if r["evaluations"]]
+            cells = [variant, penalty, of(found, "seconds"), spread(forward) if forward else "", score(found)]
+            lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def reversible(rows: Sequence[Row]) -> list[str]:
+    """Memory against depth, undone beside stored."""
+    if not rows:
+        return []
+    lines = ["Memory of a training step, batch 1024, width 64, float32 (undone / stored):", ""]
+    lines += [
+        "| network | depth | kept by autograd, MiB | peak growth, MiB | seconds | gradient off by |",
+        "|---|---|---|---|---|---|",
+    ]
+    pairs = defaultdict(dict)
+    for row in rows:
+        pairs[row["net"], row["depth"]][row["store"]] = row
+    for (net, depth), both in pairs.items():
+        undone, stored = both[False], both[True]
+
+        def two(key: str, scale: float, undone: Row = undone, stored: Row = stored) -> str:
+            return f"{undone[key] / scale:.3g} / {stored[key] / scale:.3g}"
+
+        error = undone["gradient_error"]
+        off = "not finite" if error is None else f"{error:.0e}"
+        cells = [net, str(depth), two("saved_bytes", 2**20), two("peak_growth_kib", 2**10), two("seconds", 1.0), off]
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def where(folder: str) -> str:
+    """The machine of a record."""
+    path = RESULTS / folder / "environment.json"
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text())
+    versions = found["versions"]
+    return f"{found['cpu']}, one thread, torch {versions['torch']}, Python {versions['python']}."
+
+
+def tables() -> str:
+    """All tables, with their machines; a sentence in the place of those that have no record."""
+    rows, memory = load(RESULTS / "variants" / "rows.jsonl"), load(RESULTS / "reversible" / "rows.jsonl")
+    seeds = len({r["seed"] for r in rows})
+    lines: list[str] = []
+    if rows:
+        head = f"`python benchmarks/variants.py`, {where('variants')} Means over {seeds} seeds, in brackets the range."
+        lines += [head, "", *variants(rows), *regularisers(rows)]
+    else:
+        lines += ["There is no record of `python benchmarks/variants.py` yet.", ""]
+    if memory:
+        lines += [f"`python benchmarks/reversible.py`, {where('reversible')}", "", *reversible(memory)]
+    else:
+        lines += ["There is no record of `python benchmarks/reversible.py` yet.", ""]
+    return "\n".join(lines)
+
+
+def updated(text: str) -> str:
+    """The page with the tables of the committed rows."""
+    head, rest = text.split(BEGIN)
+    return head + BEGIN + tables() + END + rest.split(END)[1]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(updated(PAGE.read_text()))

@@ -1,0 +1,65 @@
+"""The edge of the console: a mistake in what was typed is one sentence on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from odebridge.core.names import nearest
+
+# What typer raises for a wrong command line; older versions take it from click, newer ones bring their own.
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+class Refused(Exception):
+    """What was typed cannot be done; the text says what to write instead."""
+
+
+@contextmanager
+def refusing(*kinds: type[Exception]) -> Iterator[None]:
+    """Exceptions about input become `Refused`. Keep the block small: a fault of ours must not look like one of the user's."""
+    about_input = kinds or (ValueError, TypeError, OSError)
+    try:
+        yield
+    except about_input as error:
+        raise Refused(str(error)) from error
+
+
+class Commands(TyperGroup):
+    """Wrong usage ends in one sentence on stderr and exit code 2."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
+        """Run; exit codes as promised, whether called by the console script or by a test."""
+        try:
+            code = super().main(*args, standalone_mode=False, **more)
+        except Refused as error:
+            code = _say(str(error))
+        except USAGE_ERROR as error:
+            code = _say(_usage(error))
+        if standalone_mode:
+            sys.exit(code if isinstance(code, int) else 0)
+        return code
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, or a sentence with the nearest."""
+        found = super().get_command(ctx, cmd_name)
+        if found is None:
+            raise Refused(f"There is no command {cmd_name!r}: {nearest(cmd_name, self.commands)}")
+        return found
+
+
+def _say(sentence: str) -> int:
+    typer.echo(f"odebridge: {' '.join(sentence.split())}", err=True)
+    return 2
+
+
+def _usage(error: Any) -> str:
+    if type(error).__name__ != "NoSuchOption":
+        return error.format_message()
+    known = ["--help", *(name for p in error.ctx.command.params for name in p.opts if name.startswith("-"))]
+    return f"There is no option {error.option_name!r}: {nearest(error.option_name, known)}"

@@ -1,0 +1,132 @@
+"""`odebridge train resnet` and `odebridge train node`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from odebridge.bench import node_training, training
+from odebridge.bench.node_training import PICTURE, NodeTraining, option_of
+from odebridge.bench.record import RESULTS
+from odebridge.bench.training import DEVICES, WEIGHTS, Training
+from odebridge.bench.words import seconds
+from odebridge.cli.edge import Commands, Refused, refusing
+from odebridge.control.attention.catalogue import ATTENTION
+from odebridge.core.names import lookup
+from odebridge.data import IMAGES
+from odebridge.integrate.policies import GRADIENTS
+from odebridge.nets.node import REGULARISERS
+from odebridge.train import RECIPES, Epoch, History
+
+EVERY = 1.0  # seconds between two lines of progress
+
+trainings = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, help="Train a network.")
+Out = Annotated[Path, typer.Option(help="folder that gets a folder for this run")]
+
+Resume = Annotated[Path | None, typer.Option(help="go on with a run that was stopped: runs/<id>")]
+
+
+def _alone(resume: Path, typed: dict[str, Any]) -> None:
+    """A run that goes on has its settings already."""
+    if extra := [k for k, v in typed.items() if v is not None]:
+        raise Refused(f"--resume: goes on with the settings of {str(resume)!r}; leave out --{extra[0].replace('_', '-')}.")
+
+
+def _teller(epochs: Callable[[], int], score: Callable[[float], str], every: float = 0.0) -> Callable[[Epoch], None]:
+    """Prints one line an epoch, but none within `every` seconds of the last, and the time that is left."""
+    last = [-every]
+
+    def show(epoch: Epoch) -> None:
+        n = epochs()
+        if epoch.number < n and time.monotonic() - last[0] < every:
+            return
+        last[0] = time.monotonic()
+        left = f", {seconds(epoch.seconds / epoch.number * (n - epoch.number))} left" if epoch.number < n else ""
+        said = f"loss {epoch.train_loss:.4f}, test {score(epoch.test_score)}, {seconds(epoch.seconds)}{left}"
+        typer.echo(f"epoch {epoch.number} of {n}: {said}")
+
+    return show
+
+
+def _ended(folder: Path, history: History) -> None:
+    typer.echo(f"results: {folder / RESULTS}")
+    if history.ended != "done":
+        typer.echo(history.message, err=True)
+        raise typer.Exit(1)
+    typer.echo(f"weights: {folder / WEIGHTS}")
+
+
+@trainings.command("resnet")
+def resnet(
+    controller: Annotated[str | None, typer.Option(help=f"step sizes: fixed (1, default) | {' | '.join(ATTENTION)}")] = None,
+    data: Annotated[str | None, typer.Option(help=f"{' | '.join(IMAGES)}; default: digits")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="default: 10")] = None,
+    depth: Annotated[int | None, typer.Option(help="6 n + 2; default: 20")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="channels of the first stage; default: 16")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="default: 128")] = None,
+    lr: Annotated[float | None, typer.Option(help="highest learning rate; default: 0.1")] = None,
+    seed: Annotated[int | None, typer.Option(help="of first weights and order; default: 0")] = None,
+    device: Annotated[str, typer.Option(help=" | ".join(DEVICES))] = "auto",
+    out: Out = Path("runs"),
+    resume: Resume = None,
+) -> None:
+    """Train a residual network on images; writes OUT/<id>/: results.jsonl, the weights, the state to go on from."""
+    typed = {"controller": controller, "data": data, "epochs": epochs, "depth": depth, "width": width}
+    given = {k: v for k, v in {**typed, "batch_size": batch_size, "lr": lr}.items() if v is not None}
+    with refusing():
+        if resume is None:
+            plan, began_with = Training(**given), seed or 0
+        else:
+            _alone(resume, {**given, "seed": seed})
+            plan, began_with = training.plan_of(resume)
+    show = _teller(lambda: plan.epochs, lambda share: f"accuracy {100 * share:.2f} %")
+    with refusing():
+        folder, history = training.train(plan, out, seed=began_with, device=device, progress=show, resume=resume)
+    _ended(folder, history)
+
+
+@trainings.command("node")
+def node(
+    variant: Annotated[str | None, typer.Option(help="odebridge list variants; default: node")] = None,
+    data: Annotated[str | None, typer.Option(help="default: the variant's own")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    lr: Annotated[float | None, typer.Option(help="highest learning rate")] = None,
+    method: Annotated[str | None, typer.Option(help="odebridge list methods")] = None,
+    gradient: Annotated[str | None, typer.Option(help=" | ".join(GRADIENTS))] = None,
+    rtol: Annotated[float | None, typer.Option(help="relative tolerance")] = None,
+    regulariser: Annotated[str | None, typer.Option(help=" | ".join(REGULARISERS))] = None,
+    option: Annotated[list[str] | None, typer.Option(help="another option of the variant, name=value; may be repeated")] = None,
+    seed: Annotated[int | None, typer.Option(help="of data, first weights and order; default: 0")] = None,
+    out: Out = Path("runs"),
+    resume: Resume = None,
+) -> None:
+    """Train a variant of the neural ODE; writes OUT/<id>/: results.jsonl, the weights, the state to go on from, picture.svg."""
+    named: dict[str, Any] = {"method": method, "gradient": gradient, "rtol": rtol, "regulariser": regulariser}
+    typed = {"variant": variant, "data": data, "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, **named}
+    if resume is not None:
+        _alone(resume, {**typed, "option": option})
+        with refusing():
+            plan, began_with = node_training.plan_of(resume)
+    else:
+        with refusing():
+            recipe = lookup("variant", variant or "node", RECIPES)
+            options = {k: v for k, v in named.items() if v is not None} | dict(option_of(o, recipe) for o in option or [])
+            plan = NodeTraining(
+                recipe.name, data or recipe.data, epochs or recipe.epochs, batch_size or recipe.batch_size,
+                recipe.lr if lr is None else lr, recipe.given(options),
+            )  # fmt: skip
+        began_with = seed or 0
+    with refusing():
+        run = node_training.prepare(plan, began_with)
+    show = _teller(lambda: plan.epochs, run.task.metric.told, EVERY)
+    with refusing(ValueError, TypeError, OSError):
+        folder, history = node_training.train(run, out, progress=show, resume=resume)
+    typer.echo(run.said())
+    if (folder / PICTURE).exists():
+        typer.echo(f"picture: {folder / PICTURE}")
+    _ended(folder, history)

@@ -1,0 +1,16 @@
+"""GRADIENTS: gradient policies by name, for the command line."""
+
+from __future__ import annotations
+
+from odebridge.integrate.adjoint import Adjoint
+from odebridge.integrate.direct import Direct
+from odebridge.integrate.replay import Replay
+
+GRADIENTS: dict[str, Replay | Direct | Adjoint] = {
+    "replay": Replay(),
+    "replay-sqrt": Replay(checkpoints="sqrt"),
+    "replay-at-once": Replay(at_once=True),
+    "direct": Direct(),
+    "adjoint": Adjoint(),
+    "interpolated": Adjoint("interpolated"),
+}

@@ -1,0 +1,225 @@
+"""The descent itself: steps of an optimiser along batches, epoch by epoch, and how to go on after a kill."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from odebridge.core.names import lookup
+from odebridge.core.result import SolveError
+from odebridge.train.checkpoint import load_checkpoint, save_checkpoint
+
+CHECK_EVERY = 16  # steps between looks at the loss: reading it waits for the GPU
+
+
+def _sgd(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr, momentum=0.9, weight_decay=weight_decay)
+
+
+def _adamw(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay)
+
+
+def _constant(_done: float) -> float:
+    return 1.0
+
+
+def _cosine(done: float) -> float:
+    return 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def _onecycle(done: float) -> float:
+    """A linear rise from 1/25 over the first 30 per cent, then half a cosine to 0."""
+    return 0.04 + 0.96 * done / 0.3 if done < 0.3 else _cosine((done - 0.3) / 0.7)
+
+
+OPTIMISERS = {"sgd": _sgd, "adamw": _adamw}
+SCHEDULES = {"none": _constant, "cosine": _cosine, "onecycle": _onecycle}  # part done, 0 to 1 -> factor on lr
+
+
+class Epoch(NamedTuple):
+    """What `progress` is shown after each epoch."""
+
+    number: int  # from 1
+    train_loss: float  # mean over the steps of the epoch
+    test_score: float  # accuracy of `fit`, loss of `fit_loss`, metric of a `Task`; NaN without test data
+    seconds: float  # since the start
+
+
+@dataclass(frozen=True)
+class History:
+    """One row per epoch. ended: "done", "time budget", "not finite" or "solve failed"; message says it in a sentence."""
+
+    epochs: tuple[Epoch, ...]
+    ended: str
+    message: str
+    seconds: float
+    regression: bool = False
+
+    @property
+    def train_loss(self) -> tuple[float, ...]:
+        """Mean training loss of every epoch."""
+        return tuple(e.train_loss for e in self.epochs)
+
+    @property
+    def test_accuracy(self) -> tuple[float, ...]:
+        """Accuracy on the test images after every epoch; empty for a regression."""
+        return () if self.regression else tuple(e.test_score for e in self.epochs)
+
+    @property
+    def test_loss(self) -> tuple[float, ...]:
+        """Loss on the test pairs after every epoch; empty for a classification."""
+        return tuple(e.test_score for e in self.epochs) if self.regression else ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All settings of a training; ValueError in a sentence for those that make no sense."""
+
+    n: int
+    epochs: int
+    batch_size: int
+    lr: float
+    optimiser: str
+    weight_decay: float
+    schedule: str
+    time_budget: float | None
+
+    def __post_init__(self) -> None:
+        lookup("optimiser", self.optimiser, OPTIMISERS)
+        lookup("schedule", self.schedule, SCHEDULES)
+        if self.n < 1 or self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(f"training needs samples, epochs and a batch size of at least 1: {self}.")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise ValueError(f"lr must be a positive number, got {self.lr!r}.")
+
+    @property
+    def steps(self) -> int:
+        """Steps per epoch; a short last batch is dropped unless it is the only one."""
+        return max(1, self.n // self.batch_size)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Where the state of a training is kept while it runs, so that a killed one can go on.
+
+    path: a checkpoint, name.json, written after an epoch where the last one is `every` seconds old, and after the last epoch.
+    resume: go on from it; the end is that of the run that was not killed, to the bit, on one machine.
+    Caveat: random numbers drawn on a GPU are not kept. Use: `fit(net, data, keep=Keep("runs/1/training.json", resume=True))`.
+    """
+
+    path: str | Path
+    resume: bool = False
+    every: float = 20.0
+
+
+@dataclass
+class _State:
+    """All that changes while a training runs."""
+
+    model: nn.Module
+    descent: torch.optim.Optimizer
+    generators: tuple[torch.Generator, ...]
+    rows: list[Epoch] = field(default_factory=list)
+
+    def save(self, path: str | Path, plan: Plan, seconds: float) -> None:
+        """Weights, what the optimiser remembers, the states of the generators, and the epochs so far."""
+        memory = self.descent.state_dict()["state"]
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"optimiser.{i}.{k}": v for i, m in memory.items() for k, v in m.items() if isinstance(v, Tensor)}
+        tensors |= {f"random.{i}": g.get_state() for i, g in enumerate(self.generators)} | {"random": torch.get_rng_state()}
+        # JSON has no NaN that a checksum survives on every reader; a score may be one.
+        rows = [[None if isinstance(v, float) and not math.isfinite(v) else v for v in row] for row in self.rows]
+        save_checkpoint(path, tensors, {"plan": _comparable(plan), "rows": rows, "seconds": seconds})
+
+    def load(self, path: str | Path, plan: Plan) -> float:
+        """Go back to what was saved; the seconds that had passed. ValueError if the plan was another one."""
+        tensors, record = load_checkpoint(path)
+        ours, kept = _comparable(plan), record.get("plan", {})
+        if other := [f"{k}={kept.get(k)!r} there and {v!r} here" for k, v in ours.items() if kept.get(k) != v]:
+            raise ValueError(f"{path}: is the state of another training, with {', '.join(other)}; give its settings to go on.")
+        self.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+        memory: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimiser."):
+                _, i, k = name.split(".", 2)
+                memory.setdefault(int(i), {})[k] = value
+        self.descent.load_state_dict({**self.descent.state_dict(), "state": memory})
+        for i, generator in enumerate(self.generators):
+            generator.set_state(tensors[f"random.{i}"])
+        torch.set_rng_state(tensors["random"])
+        self.rows[:] = [Epoch(n, *(math.nan if v is None else v for v in rest)) for n, *rest in record["rows"]]
+        return record["seconds"]
+
+
+def _comparable(plan: Plan) -> dict[str, object]:
+    """What two trainings must share to be one. A time budget only says where a run stops."""
+    return {k: v for k, v in asdict(plan).items() if k != "time_budget"}
+
+
+def descend(
+    model: nn.Module,
+    loss: Callable[[Tensor], Tensor],
+    score: Callable[[], float],
+    plan: Plan,
+    chance: torch.Generator,
+    place: torch.device,
+    progress: Callable[[Epoch], None] | None,
+    regression: bool,
+    keep: Keep | None = None,
+    generators: tuple[torch.Generator, ...] = (),
+) -> History:
+    """The loop. loss: indices of a batch -> scalar; score: after each epoch. generators: those that the loss draws from.
+
+    A loss that is not finite, and a solve that fails, end the training with a sentence, not with an exception.
+    """
+    start = saved = time.monotonic()
+    descent = OPTIMISERS[plan.optimiser](model, plan.lr, plan.weight_decay)
+    rate = SCHEDULES[plan.schedule]
+    state = _State(model, descent, (chance, *generators))
+    rows = state.rows
+    if keep is not None and keep.resume:
+        start -= state.load(keep.path, plan)
+
+    def history(ended: str, message: str) -> History:
+        return History(tuple(rows), ended, message, time.monotonic() - start, regression)
+
+    for epoch in range(len(rows), plan.epochs):
+        model.train()
+        order = torch.randperm(plan.n, generator=chance).to(place)
+        total = torch.zeros((), device=place)
+        for step in range(plan.steps):
+            where = f"epoch {epoch + 1}, at or before step {step + 1} of {plan.steps}"
+            done = (epoch + step / plan.steps) / plan.epochs
+            for group in descent.param_groups:
+                group["lr"] = plan.lr * rate(done)
+            last = step + 1 == plan.steps
+            try:
+                value = loss(order[step * plan.batch_size : (step + 1) * plan.batch_size])
+                descent.zero_grad(set_to_none=True)
+                value.backward()
+                descent.step()
+                total += value.detach()
+                # A sum that is not finite stays so: nothing is missed between two looks.
+                if (last or step % CHECK_EVERY == 0) and not math.isfinite(float(total)):
+                    return history("not finite", f"The loss is not finite in {where}: lower lr={plan.lr:g} or check the data.")
+                late = plan.time_budget is not None and time.monotonic() - start > plan.time_budget
+                if last or late:
+                    rows.append(Epoch(epoch + 1, float(total) / (step + 1), score(), time.monotonic() - start))
+            except SolveError as error:
+                return history("solve failed", f"A solve failed in {where}: lower lr={plan.lr:g} or loosen rtol. {error}")
+            if (last or late) and progress is not None:
+                progress(rows[-1])
+            if late:
+                return history("time budget", f"Stopped in epoch {epoch + 1}, step {step + 1}, after {plan.time_budget:g} s.")
+        if keep is not None and (epoch + 1 == plan.epochs or time.monotonic() - saved >= keep.every):
+            state.save(keep.path, plan, time.monotonic() - start)
+            saved = time.monotonic()
+    return history("done", f"All {plan.epochs} epochs done.")
