@@ -140,7 +140,7 @@ def reversible(rows: Sequence[Row]) -> list[str]:
             return f"{undone[key] / scale:.3g} / {stored[key] / scale:.3g}"
 
         error = undone["gradient_error"]
-        off = "not finite" if error is None else f"{error:.0e}"
+        off = ("not finite" if error is None else f"{error:.0e}") + (", refused" if undone["refused"] else "")
         cells = [net, str(depth), two("saved_bytes", 2**20), two("peak_growth_kib", 2**10), two("seconds", 1.0), off]
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]

@@ -59,9 +59,9 @@ def test_memory_in_the_tables(page):
     def row(store, error):
         return {
             "net": "leapfrog", "depth": 10, "store": store, "saved_bytes": 2**20 * (8 if store else 1), "peak_growth_kib": 2048,
-            "seconds": 0.5, "gradient_error": error,
+            "seconds": 0.5, "gradient_error": error, "refused": error is None,
         }  # fmt: skip
 
     line = page["reversible"]([row(True, 0.0), row(False, 1e-7)])[-2]
     assert line == "| leapfrog | 10 | 1 / 8 | 2 / 2 | 0.5 / 0.5 | 1e-07 |"
-    assert "not finite" in page["reversible"]([row(True, 0.0), row(False, None)])[-2]
+    assert "not finite, refused" in page["reversible"]([row(True, 0.0), row(False, None)])[-2]
