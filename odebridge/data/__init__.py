@@ -7,10 +7,12 @@ from odebridge.data.catalogue import DATA, IMAGES, list_data
 from odebridge.data.digits import digits
 from odebridge.data.fashion import fashion_mnist
 from odebridge.data.idx import read_idx
+from odebridge.data.kinetics import pollu, robertson
 from odebridge.data.motion import lotka_volterra, pendulum, spirals
 from odebridge.data.plane import annuli, moons
+from odebridge.data.springs import spring_chain
 
 __all__ = [
     "DATA", "IMAGES", "DataSet", "Images", "Points", "Series", "annuli", "digits", "fashion_mnist", "list_data",
-    "lotka_volterra", "moons", "pendulum", "read_idx", "spirals",
+    "lotka_volterra", "moons", "pendulum", "pollu", "read_idx", "robertson", "spirals", "spring_chain",
 ]  # fmt: skip

@@ -8,8 +8,10 @@ from odebridge.core.names import matching
 from odebridge.data.base import DataSet, Images
 from odebridge.data.digits import digits
 from odebridge.data.fashion import fashion_mnist
+from odebridge.data.kinetics import pollu, robertson
 from odebridge.data.motion import lotka_volterra, pendulum, spirals
 from odebridge.data.plane import annuli, moons
+from odebridge.data.springs import spring_chain
 
 IMAGES: dict[str, Callable[..., Images]] = {
     "digits": digits,
@@ -22,6 +24,9 @@ DATA: dict[str, Callable[..., DataSet]] = {
     "spirals": spirals,
     "pendulum": pendulum,
     "lotka-volterra": lotka_volterra,
+    "spring-chain": spring_chain,
+    "robertson": robertson,
+    "pollu": pollu,
 }
 
 

@@ -36,6 +36,7 @@ from odebridge.integrate.span import Extras, Limits, Progress, Task
 from odebridge.integrate.structure import check_consistent, detected, mass_matrix, structure
 from odebridge.integrate.system import BoundField, Tally
 from odebridge.methods.catalogue import METHODS
+from odebridge.methods.corrected import Corrected
 
 Gradient = Replay | Direct | Adjoint | Forward
 
@@ -200,6 +201,11 @@ def _suits(method: Method, law: StepController, first_step: Any, gradient: Gradi
         )
     if fixed and first_step is None:
         raise ValueError("first_step: controller 'fixed' keeps the first step, so say how long it is, first_step=0.01.")
+    if isinstance(method, Corrected) and torch.is_grad_enabled() and any(p.requires_grad for p in method.parameters()):
+        raise ValueError(
+            f"method: {method.name!r} has trainable parameters, and a span would drop their gradient in silence. Train it over "
+            "ob.Grid(ts), or call it under torch.no_grad()."
+        )
     trainable = (p for part in laws if isinstance(part, nn.Module) for p in part.parameters())
     trained = torch.is_grad_enabled() and any(p.requires_grad for p in trainable)
     if trained and not isinstance(gradient, Direct):

@@ -9,6 +9,7 @@ from odebridge.integrate.replay import Replay
 GRADIENTS: dict[str, Replay | Direct | Adjoint] = {
     "replay": Replay(),
     "replay-sqrt": Replay(checkpoints="sqrt"),
+    "replay-at-once": Replay(at_once=True),
     "direct": Direct(),
     "adjoint": Adjoint(),
     "interpolated": Adjoint("interpolated"),

@@ -32,7 +32,7 @@ class Solver:
 
     method: str | Method = "tsit5"
     rtol: float = 1e-3
-    atol: float = 1e-4
+    atol: Any = 1e-4
     gradient: Replay | Direct | Adjoint | Forward = STEPS_FOUND
     steps: int | None = None
     more: Mapping[str, Any] = field(default_factory=dict)

@@ -5,17 +5,29 @@ from __future__ import annotations
 from odebridge.core.names import matching
 from odebridge.train.recipes.base import Recipe
 from odebridge.train.recipes.baseline import RESNET
+from odebridge.train.recipes.cde import CDE
+from odebridge.train.recipes.cnf import CNF_RECIPE
+from odebridge.train.recipes.corrected import HYPERSOLVER, NEURVEC
 from odebridge.train.recipes.fixed_point import DEEP
 from odebridge.train.recipes.hamiltonian import HNN
 from odebridge.train.recipes.node import ANODE, NODE
 from odebridge.train.recipes.reversible import HAMILTONIAN, LEAPFROG, MOMENTUM
 from odebridge.train.recipes.second_order import GHBNODE, HBNODE, SONODE
+from odebridge.train.recipes.series import LATENT_ODE, ODE_RNN
+from odebridge.train.recipes.stiff import STIFF_NODE
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         RESNET,
         NODE,
+        HYPERSOLVER,
+        NEURVEC,
+        STIFF_NODE,
+        CNF_RECIPE,
+        CDE,
+        ODE_RNN,
+        LATENT_ODE,
         ANODE,
         SONODE,
         HBNODE,
