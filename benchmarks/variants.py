@@ -84,7 +84,8 @@ def plan(seeds: int, only: list[str] | None) -> Iterator[Cell]:
 def beside(cell: Cell, row: Mapping[str, Any]) -> Cell | None:
     """The residual network of the same size, where it takes the data."""
     net = RECIPES["resnet"]
-    if cell.group != "variants" or cell.data not in (net.data, *net.others):
+    comparable = row["metric"]["name"] in ("accuracy", "relative RMSE")  # those of a residual network
+    if cell.group != "variants" or not comparable or cell.data not in (net.data, *net.others):
         return None
     epochs = cell.epochs or RECIPES[cell.variant].epochs
     return Cell("beside", "resnet", cell.data, cell.seed, {"parameters": row["parameters"]}, epochs, _named(cell))
