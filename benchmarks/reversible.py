@@ -4,14 +4,15 @@ Claim: with steps that are undone the memory of a training step does not grow wi
 autograd as long as rounding allows. A batch of 1024 states of 64 components, blocks 64-64-64, float32, one thread. For every
 network, depth and way: bytes that autograd keeps for the backward pass without the weights (saved_tensors_hooks), growth of the
 peak resident memory of a process of its own in one training step, seconds of a step (best of three), and the difference of the
-gradient from that of plain autograd, over its norm. Writes results/reversible/rows.jsonl; benchmarks/variants_page.py makes the
-table.
+gradient from that of plain autograd, over its norm, and whether the network refuses it. Writes results/reversible/rows.jsonl;
+benchmarks/variants_page.py makes the table.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import subprocess
@@ -39,10 +40,11 @@ NETS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-def build(name: str, depth: int, store: bool) -> Reversible:
-    """The same weights for both ways."""
+def build(name: str, depth: int, store: bool, drift: float = math.inf) -> Reversible:
+    """The same weights for both ways. drift: measured even where the network would refuse."""
     torch.manual_seed(0)
-    return Reversible([NETS[name](depth) for _ in range(depth)], start="zeros" if "momentum" in name else "same", store=store)
+    steps = [NETS[name](depth) for _ in range(depth)]
+    return Reversible(steps, start="zeros" if "momentum" in name else "same", store=store, drift=drift)
 
 
 def one_step(net: Reversible, x: torch.Tensor) -> torch.Tensor:
@@ -82,11 +84,15 @@ def measure(name: str, depth: int, store: bool) -> dict[str, object]:
         one_step(net, x)
         seconds.append(time.perf_counter() - began)
     exact = gradient if store else one_step(build(name, depth, True), x)
+    try:
+        refused = not bool(one_step(build(name, depth, store, drift=1e-3), x).numel())
+    except RuntimeError:
+        refused = True
     off = float((gradient.double() - exact.double()).norm() / exact.double().norm())
     return {
         "net": name, "depth": depth, "store": store, "saved_bytes": kept(net, x), "peak_growth_kib": peak,
         "weights_kib": sum(p.numel() for p in net.parameters()) * 4 / 1024, "seconds": min(seconds),
-        "gradient_error": off if off == off else None,
+        "gradient_error": off if math.isfinite(off) else None, "refused": refused,
     }  # fmt: skip
 
 

@@ -65,35 +65,50 @@ def metric(row: Row) -> str:
     return f"{kind['name']}{', ' if kind['unit'] else ''}{kind['unit']} ({'high' if kind['high'] else 'low'} is better)"
 
 
-def drift(rows: Sequence[Row]) -> str:
-    """Energy drift to t = 50, where there is one."""
-    return of(rows, "extras", "energy_drift_to_50")
+ENERGY = "energy_drift_to_50"
+
+
+def further(rows: Sequence[Row]) -> str:
+    """What else the runs tell, by name, means over the seeds."""
+    names = dict.fromkeys(k for r in rows for k in (r.get("extras") or {}) if k != ENERGY)
+    return "; ".join(f"{name.replace('_', ' ')} {of(rows, 'extras', name)}" for name in names)
 
 
 def variants(rows: Sequence[Row]) -> list[str]:
-    """One table a data set, the residual network of the same size in the last columns."""
+    """One table for each data set and metric, the residual network of the same size in the last columns."""
     by, nets = defaultdict(list), defaultdict(list)
     for row in rows:
         if row["group"] == "variants":
-            by[row["data"], row["variant"], canonical(row["options"])].append(row)
+            by[row["data"], metric(row), row["variant"], canonical(row["options"])].append(row)
         elif row["group"] == "beside":
-            nets[row["data"], row["beside"]].append(row)
+            nets[row["data"], metric(row), row["beside"]].append(row)
     lines = []
-    for data in dict.fromkeys(key[0] for key in by):
-        mine = {key: found for key, found in by.items() if key[0] == data}
-        energy = any(drift(found) for found in mine.values())
-        heads = ["variant", "parameters", "seconds", "f forward", "f backward", "metric", "ResNet", "its seconds"]
-        heads += ["energy drift", "ResNet's"] if energy else []
-        first = next(iter(mine.values()))[0]
-        lines += [f"**{data}**, {metric(first)}:", "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-        for (_, variant, options), found in mine.items():
-            net = nets.get((data, canonical([variant, json.loads(options)])), [])
+    for data, kind in dict.fromkeys(key[:2] for key in by):
+        mine = {key[2:]: found for key, found in by.items() if key[:2] == (data, kind)}
+        energy, more = any(of(f, "extras", ENERGY) for f in mine.values()), any(map(further, mine.values()))
+        net_of = {key: nets.get((data, kind, canonical([key[0], json.loads(key[1])])), []) for key in mine}
+        beside = any(net_of.values())
+        heads = ["variant", "runs", "parameters", "seconds", "f forward", "f backward", "metric"]
+        heads += (
+            ["ResNet", "its seconds"] * beside
+            + ["energy drift"] * energy
+            + ["ResNet's"] * (energy and beside)
+            + ["also"] * more
+        )
+        lines += [f"**{data}**, {kind}:", "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+        for (variant, options), found in mine.items():
+            net = net_of[variant, options]
             name = ", ".join([variant, *(f"{k} {v}" for k, v in json.loads(options).items())])
             cells = [
-                name, str(found[0]["parameters"]), of(found, "seconds"), of(found, "evaluations", "forward"),
-                of(found, "evaluations", "backward"), score(found), score(net), of(net, "seconds"),
-            ]  # fmt: skip
-            cells += [drift(found), drift(net)] if energy else []
+                name,
+                str(len(found)),
+                str(found[0]["parameters"]),
+                of(found, "seconds"),
+                of(found, "evaluations", "forward"),
+            ]
+            cells += [of(found, "evaluations", "backward"), score(found)]
+            cells += [score(net), of(net, "seconds")] * beside + [of(found, "extras", ENERGY)] * energy
+            cells += [of(net, "extras", ENERGY)] * (energy and beside) + [further(found)] * more
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
     return lines
@@ -111,12 +126,12 @@ def regularisers(rows: Sequence[Row]) -> list[str]:
     if not penalised:
         return []
     lines = ["Regularisers, annuli, accuracy in per cent:", ""]
-    lines += ["| variant | regulariser | seconds | f forward | accuracy |", "|---|---|---|---|---|"]
+    lines += ["| variant | regulariser | runs | seconds | f forward | accuracy |", "|---|---|---|---|---|---|"]
     for variant in dict.fromkeys(penalised):
         for penalty in dict.fromkeys(p for v, p in by if v == variant):
             found = by[variant, penalty]
             forward = [r["evaluations"]["forward"] for r in found if r["evaluations"]]
-            cells = [variant, penalty, of(found, "seconds"), spread(forward) if forward else "", score(found)]
+            cells = [variant, penalty, str(len(found)), of(found, "seconds"), spread(forward) if forward else "", score(found)]
             lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
 
@@ -140,7 +155,7 @@ def reversible(rows: Sequence[Row]) -> list[str]:
             return f"{undone[key] / scale:.3g} / {stored[key] / scale:.3g}"
 
         error = undone["gradient_error"]
-        off = "not finite" if error is None else f"{error:.0e}"
+        off = ("not finite" if error is None else f"{error:.0e}") + (", refused" if undone["refused"] else "")
         cells = [net, str(depth), two("saved_bytes", 2**20), two("peak_growth_kib", 2**10), two("seconds", 1.0), off]
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
@@ -159,10 +174,9 @@ def where(folder: str) -> str:
 def tables() -> str:
     """All tables, with their machines; a sentence in the place of those that have no record."""
     rows, memory = load(RESULTS / "variants" / "rows.jsonl"), load(RESULTS / "reversible" / "rows.jsonl")
-    seeds = len({r["seed"] for r in rows})
     lines: list[str] = []
     if rows:
-        head = f"`python benchmarks/variants.py`, {where('variants')} Means over {seeds} seeds, in brackets the range."
+        head = f"`python benchmarks/variants.py`, {where('variants')} Means over the runs, one a seed; in brackets the range."
         lines += [head, "", *variants(rows), *regularisers(rows)]
     else:
         lines += ["There is no record of `python benchmarks/variants.py` yet.", ""]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -127,6 +128,22 @@ def test_a_killed_training_with_random_penalties_goes_on_to_the_same_bits(regula
     assert all(torch.equal(whole[k], again[k]) for k in whole)
 
 
+def test_a_refused_gradient_ends_the_training_with_a_sentence(tmp_path):
+    recipe = RECIPES["momentum"]
+    task = recipe.task(annuli(train=64, test=32), 0, depth=400)
+    history = fit_task(task, epochs=2, batch_size=32)
+    assert history.ended == "no gradient"
+    assert "undoing 400 steps" in history.message
+
+
+def test_a_failed_solve_ends_the_training_with_a_sentence():
+    task = RECIPES["node"].task(annuli(train=64, test=32), 0)
+    task.model.solver = replace(task.model.solver, more={"max_steps": 2})
+    history = fit_task(task, epochs=2, batch_size=32)
+    assert history.ended == "solve failed"
+    assert "epoch 1" in history.message
+
+
 def test_options_are_checked():
     recipe = RECIPES["node"]
     with pytest.raises(ValueError, match="'width'"):
@@ -155,6 +172,15 @@ def test_train_node_from_the_command_line(tmp_path):
     assert (folder / "picture.svg").read_text().startswith("<?xml")
     assert (folder / "model.json").exists()
     assert "has ended" in node("--resume", str(folder), code=2)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_variant_trains_from_the_command_line(name, tmp_path):
+    text = node("--variant", name, "--epochs", "1", "--out", str(tmp_path))
+    assert f"{name} on {RECIPES[name].data}: " in text
+    (folder,) = tmp_path.iterdir()
+    assert json.loads((folder / "results.jsonl").read_text())["status"] == "ok"
+    assert (folder / "picture.svg").exists()
 
 
 def test_train_node_with_a_regulariser(tmp_path):

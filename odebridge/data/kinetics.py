@@ -47,7 +47,7 @@ def _solved(name: str, first: float, last: float, atol: float) -> tuple[torch.Te
     times[0], times[-1] = first, last  # logspace rounds
     span = (0.0, last)
     sol = integrate(
-        one.field, one.x0, span, args=one.args, jacobian=one.jacobian, method="rodas5p", rtol=1e-10, atol=atol, save=At(times)
+        one.field, one.x0, span, args=one.args, jacobian=one.jacobian, method="radau9", rtol=1e-9, atol=atol, save=At(times)
     )
     assert isinstance(sol.xs, torch.Tensor)
     return times, sol.xs

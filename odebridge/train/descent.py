@@ -55,7 +55,7 @@ class Epoch(NamedTuple):
 
 @dataclass(frozen=True)
 class History:
-    """One row per epoch. ended: "done", "time budget", "not finite" or "solve failed"; message says it in a sentence."""
+    """One row per epoch. ended: "done", "time budget", "not finite", "solve failed", "no gradient"; message: a sentence."""
 
     epochs: tuple[Epoch, ...]
     ended: str
@@ -164,6 +164,20 @@ def _comparable(plan: Plan) -> dict[str, object]:
     return {k: v for k, v in asdict(plan).items() if k != "time_budget"}
 
 
+class _NoGradient(Exception):
+    """The backward pass was refused, as by a backsolve that has drifted."""
+
+
+def _differentiate(value: Tensor) -> None:
+    """The gradients; what a gradient policy or a network refuses is an outcome of training."""
+    try:
+        value.backward()
+    except SolveError:
+        raise
+    except RuntimeError as error:
+        raise _NoGradient(str(error)) from error
+
+
 def descend(
     model: nn.Module,
     loss: Callable[[Tensor], Tensor],
@@ -178,7 +192,7 @@ def descend(
 ) -> History:
     """The loop. loss: indices of a batch -> scalar; score: after each epoch. generators: those that the loss draws from.
 
-    A loss that is not finite, and a solve that fails, end the training with a sentence, not with an exception.
+    A loss that is not finite, a solve that fails or a gradient that is refused ends the training with a sentence.
     """
     start = saved = time.monotonic()
     descent = OPTIMISERS[plan.optimiser](model, plan.lr, plan.weight_decay)
@@ -204,7 +218,7 @@ def descend(
             try:
                 value = loss(order[step * plan.batch_size : (step + 1) * plan.batch_size])
                 descent.zero_grad(set_to_none=True)
-                value.backward()
+                _differentiate(value)
                 descent.step()
                 total += value.detach()
                 # A sum that is not finite stays so: nothing is missed between two looks.
@@ -213,6 +227,8 @@ def descend(
                 late = plan.time_budget is not None and time.monotonic() - start > plan.time_budget
                 if last or late:
                     rows.append(Epoch(epoch + 1, float(total) / (step + 1), score(), time.monotonic() - start))
+            except _NoGradient as error:
+                return history("no gradient", f"The backward pass failed in {where}. {error}")
             except SolveError as error:
                 return history("solve failed", f"A solve failed in {where}: lower lr={plan.lr:g} or loosen rtol. {error}")
             if (last or late) and progress is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -92,15 +92,18 @@ class Reversible(nn.Module):
     steps: modules with forward(a, b) and inverse(a, b), both to pairs. start: "zeros" (a velocity) or "same" (b = x).
     store False: the backward pass finds the activations by undoing the steps, so that memory does not grow with their number
     and each block runs three times instead of once; the gradient is that of autograd up to the rounding of the way back.
+    drift: where that misses the start by more than this part of its largest entry the gradient would be wrong, and is refused.
     store True: plain autograd. Shapes: (b, *s) -> the same. ValueError without steps or for another start. RuntimeError for
-    second derivatives without `store`, and for weights that were changed between the passes.
+    second derivatives without `store`, for weights that were changed between the passes, and beyond `drift`.
     Caveat: blocks must give the same numbers twice: no dropout, and BatchNorm would count each batch three times.
     Use: `Reversible([MomentumStep(mlp([8, 16, 8])) for _ in range(50)])`.
     """
 
-    def __init__(self, steps: Iterable[nn.Module], *, start: str = "zeros", store: bool = False) -> None:
+    def __init__(
+        self, steps: Iterable[nn.Module], *, start: str = "zeros", store: bool = False, drift: float = 1e-3
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.steps, self.store = nn.ModuleList(steps), store
+        self.steps, self.store, self.drift = nn.ModuleList(steps), store, drift
         if len(self.steps) == 0:
             raise ValueError("Reversible: give at least one step.")
         if start not in ("zeros", "same"):
@@ -119,7 +122,7 @@ class Reversible(nn.Module):
                 a, b = step(a, b)
             return a
         weights = [p for p in self.steps.parameters() if p.requires_grad]
-        return _Undone.apply(self.steps, a, b, *weights)[0]  # type: ignore[index]
+        return _Undone.apply(self, a, b, *weights)[0]  # type: ignore[index]
 
     def undo(self, a: Tensor, b: Tensor) -> Pair:
         """The pair before all steps, from the pair after them."""
@@ -129,15 +132,16 @@ class Reversible(nn.Module):
 
 
 class _Undone(torch.autograd.Function):
-    """All steps as one function that keeps its last pair alone."""
+    """All steps as one function that keeps its last pair, and where it began to see whether the way back was a true one."""
 
     @staticmethod
-    def forward(ctx: Any, steps: Sequence[Any], a: Tensor, b: Tensor, *weights: Tensor) -> Pair:
-        for step in steps:
+    def forward(ctx: Any, net: Reversible, a: Tensor, b: Tensor, *weights: Tensor) -> Pair:
+        first = a
+        for step in net.steps:
             a, b = step(a, b)
-        ctx.steps, ctx.weights = steps, weights
+        ctx.net, ctx.weights = net, weights
         ctx.versions = [w._version for w in weights]
-        ctx.save_for_backward(a, b)
+        ctx.save_for_backward(a, b, first)
         return a, b
 
     @staticmethod
@@ -147,9 +151,9 @@ class _Undone(torch.autograd.Function):
             raise RuntimeError(
                 "Reversible: weights were changed between forward and backward pass, so the steps cannot be undone."
             )
-        (a, b), (ga, gb) = ctx.saved_tensors, grads
+        (a, b, first), (ga, gb) = ctx.saved_tensors, grads
         sums = {id(w): torch.zeros_like(w) for w in ctx.weights}
-        for step in reversed(ctx.steps):
+        for step in reversed(ctx.net.steps):
             with torch.no_grad():
                 a, b = step.inverse(a, b)
             own = [p for p in step.parameters() if p.requires_grad]
@@ -161,4 +165,15 @@ class _Undone(torch.autograd.Function):
             for weight, part in zip(own, parts[2:], strict=True):
                 if part is not None:
                     sums[id(weight)] += part
+        _check_way_back((a, b), ctx.net.pair(first), ctx.net)
         return None, ga, gb, *(sums[id(w)] for w in ctx.weights)
+
+
+def _check_way_back(reached: Pair, began: Pair, net: Reversible) -> None:
+    scale = max(float(v.abs().max()) for v in began)
+    off = max(float((r - v).abs().max()) for r, v in zip(reached, began, strict=True)) / (scale or 1.0)
+    if not off <= net.drift:  # NaN too
+        raise RuntimeError(
+            f"Reversible: undoing {len(net.steps)} steps missed the first state by {off:.1g} of its size, so the gradient "
+            "would be wrong: rounding errors grow on the way back. Use store=True, float64, fewer steps, or gamma nearer to 1."
+        )

@@ -21,13 +21,6 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         RESNET,
         NODE,
-        HYPERSOLVER,
-        NEURVEC,
-        STIFF_NODE,
-        CNF_RECIPE,
-        CDE,
-        ODE_RNN,
-        LATENT_ODE,
         ANODE,
         SONODE,
         HBNODE,
@@ -37,6 +30,13 @@ RECIPES: dict[str, Recipe] = {
         LEAPFROG,
         HAMILTONIAN,
         DEEP,
+        CNF_RECIPE,
+        LATENT_ODE,
+        ODE_RNN,
+        CDE,
+        STIFF_NODE,
+        HYPERSOLVER,
+        NEURVEC,
     )
 }  # fmt: skip
 

@@ -49,7 +49,7 @@ def build(data: Series, _seed: int, hidden: int, width: int, control: str, **sol
 
     def evaluations() -> dict[str, float]:
         few = Spline(*(v[:PROBE] for v in test))
-        return counted(field, len(few.a), lambda: functional.cross_entropy(net(few, span), truth[:PROBE]))
+        return counted((field,), len(few.a), lambda: functional.cross_entropy(net(few, span), truth[:PROBE]))
 
     def picture(figure: Figure) -> None:
         """The probability of class 1 as the series goes on."""

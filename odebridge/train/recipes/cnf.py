@@ -50,7 +50,7 @@ def build(data: Points, _seed: int, width: int, trace: str, **solver: Any) -> Ta
 
     return Task(
         flow, len(data.train_x), lambda pick: -flow.log_prob(data.train_x[pick]).mean(), score, NLL,
-        lambda: counted(field, PROBE, lambda: -flow.log_prob(data.test_x[:PROBE]).mean()), picture,
+        lambda: counted((field,), PROBE, lambda: -flow.log_prob(data.test_x[:PROBE]).mean()), picture,
         extras=lambda: {"total_probability": total_probability(flow)},
     )  # fmt: skip
 
