@@ -15,8 +15,9 @@ from torch import nn
 from odebridge.data import Images, digits
 from odebridge.nets import flow_map, resnet
 from odebridge.train import Epoch, evaluate, fit, fit_loss, load_checkpoint, save_checkpoint
-from odebridge.train.descent import SCHEDULES
+from odebridge.train.descent import Keep
 from odebridge.train.loop import _augmented
+from odebridge.train.optimisers import SCHEDULES, Muon, orthogonalised
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,93 @@ def test_digits_are_learned_in_seconds(data: Images, gate: str | None) -> None:
 def test_a_seed_is_a_run(data: Images) -> None:
     runs = [fit(net(), small(data), epochs=2, batch_size=64, device="cpu", seed=s, augment=True) for s in (3, 3, 4)]
     assert runs[0].train_loss == runs[1].train_loss != runs[2].train_loss
+
+
+SETTINGS = {
+    "muon": dict(optimiser="muon", lr=0.03),
+    "adamw, bf16, channels_last": dict(optimiser="adamw", lr=1e-2, precision="bf16", channels_last=True),
+    "fp16": dict(precision="fp16"),
+    "clip, smooth": dict(clip=1.0, label_smoothing=0.1),
+    "ema": dict(ema=0.9),
+    "steps": dict(schedule="steps", weight_decay=1e-4),
+    "mixup": dict(mixup=0.2),
+}
+
+
+@pytest.mark.parametrize("name", list(SETTINGS))
+def test_every_setting_trains_and_goes_on_after_a_kill(data: Images, name: str, tmp_path: Path) -> None:
+    settings = dict(epochs=3, batch_size=32, device="cpu", **SETTINGS[name])
+    whole = net("se")
+    history = fit(whole, small(data), **settings)
+    assert history.ended == "done"
+    assert history.test_accuracy[-1] > 0.3  # chance: 0.1
+    killed, keep = net("se"), Keep(tmp_path / "state", every=0.0)
+
+    class Kill(Exception):
+        pass
+
+    def kill(epoch: Epoch) -> None:
+        if epoch.number == 3:
+            raise Kill
+
+    with pytest.raises(Kill):
+        fit(killed, small(data), keep=keep, progress=kill, **settings)
+    resumed = net("se")
+    again = fit(resumed, small(data), keep=replace(keep, resume=True), **settings)
+    assert again.train_loss == history.train_loss
+    for k, v in whole.state_dict().items():
+        assert torch.equal(v, resumed.state_dict()[k]), k
+
+
+def test_parts_of_a_batch_make_the_same_step(data: Images) -> None:
+    def trained(parts: int) -> nn.Module:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).double()
+        images = replace(small(data), train_x=data.train_x[:256].double(), test_x=data.test_x.double())
+        fit(model, images, epochs=1, batch_size=64, device="cpu", accumulate=parts)
+        return model
+
+    one, three = trained(1), trained(3)
+    torch.testing.assert_close(one[1].weight, three[1].weight, rtol=1e-9, atol=1e-12)
+
+
+def test_the_average_of_the_weights_is_what_is_tested_and_kept(data: Images) -> None:
+    model, seen = net(), []
+    history = fit(model, data, epochs=2, device="cpu", ema=0.99, progress=lambda e: seen.append(e.test_score))
+    assert evaluate(model, data.test_x, data.test_y) == history.test_accuracy[-1] == seen[-1]
+    plain = net()
+    fit(plain, data, epochs=2, device="cpu")
+    assert not torch.equal(plain.head[-1].weight, model.head[-1].weight)
+
+
+def test_muon_moves_along_matrices_with_equal_singular_values() -> None:
+    torch.manual_seed(0)
+    wide = torch.randn(6, 20) @ torch.diag(torch.logspace(0, -1, 20))
+    for matrix in (wide, wide.T):
+        values = torch.linalg.svdvals(orthogonalised(matrix))
+        assert ((values > 0.6) & (values < 1.3)).all()
+        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        kept = u.T @ orthogonalised(matrix) @ v.T  # the singular vectors are those of the matrix
+        assert (kept - torch.diag(kept.diagonal())).abs().max() < 1e-3
+    p = nn.Parameter(torch.zeros(4, 3, 3, 3))
+    p.grad = torch.randn(p.shape)
+    muon = Muon([p], lr=0.1)
+    muon.step()
+    size = torch.linalg.svdvals(p.detach().flatten(1)) / 0.1
+    assert ((size > 0.6) & (size < 1.3)).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (dict(precision="bf17"), "bf16"), (dict(accumulate=0), "accumulate"), (dict(clip=-1.0), "clip"), (dict(ema=1.0), "ema"),
+        (dict(accumulate=99, batch_size=8), "accumulate"), (dict(mixup=-0.1), "mixup"),
+        (dict(label_smoothing=1.0), "smoothing"), (dict(optimiser="moon"), "muon"), (dict(schedule="stepps"), "steps"),
+    ],
+)  # fmt: skip
+def test_settings_without_sense_are_refused(data: Images, settings: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        fit(net(), small(data), device="cpu", **settings)
 
 
 def test_a_loss_that_is_not_finite_is_a_result(data: Images) -> None:

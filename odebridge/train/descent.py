@@ -4,44 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from odebridge.core.names import lookup
 from odebridge.core.result import SolveError
 from odebridge.train.checkpoint import load_checkpoint, save_checkpoint
+from odebridge.train.optimisers import OPTIMISERS, SCHEDULES
 
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 CHECK_EVERY = 16  # steps between looks at the loss: reading it waits for the GPU
-
-
-def _sgd(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD(model.parameters(), lr, momentum=0.9, weight_decay=weight_decay)
-
-
-def _adamw(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay)
-
-
-def _constant(_done: float) -> float:
-    return 1.0
-
-
-def _cosine(done: float) -> float:
-    return 0.5 * (1.0 + math.cos(math.pi * done))
-
-
-def _onecycle(done: float) -> float:
-    """A linear rise from 1/25 over the first 30 per cent, then half a cosine to 0."""
-    return 0.04 + 0.96 * done / 0.3 if done < 0.3 else _cosine((done - 0.3) / 0.7)
-
-
-OPTIMISERS = {"sgd": _sgd, "adamw": _adamw}
-SCHEDULES = {"none": _constant, "cosine": _cosine, "onecycle": _onecycle}  # part done, 0 to 1 -> factor on lr
 
 
 class Epoch(NamedTuple):
@@ -91,12 +70,23 @@ class Plan:
     weight_decay: float
     schedule: str
     time_budget: float | None
+    precision: str = "fp32"
+    clip: float | None = None  # largest norm of the gradient
+    accumulate: int = 1  # parts of a batch that go through the model one after the other
+    ema: float | None = None  # decay of the average of the weights that is tested and kept
 
     def __post_init__(self) -> None:
         lookup("optimiser", self.optimiser, OPTIMISERS)
         lookup("schedule", self.schedule, SCHEDULES)
+        lookup("precision", self.precision, PRECISIONS)
         if self.n < 1 or self.epochs < 1 or self.batch_size < 1:
             raise ValueError(f"training needs samples, epochs and a batch size of at least 1: {self}.")
+        if self.accumulate < 1 or self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate must be from 1 to batch_size={self.batch_size}, got {self.accumulate!r}.")
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip must be None or a positive number, got {self.clip!r}.")
+        if self.ema is not None and not 0.0 < self.ema < 1.0:
+            raise ValueError(f"ema must be None or a decay between 0 and 1, such as 0.999, got {self.ema!r}.")
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise ValueError(f"lr must be a positive number, got {self.lr!r}.")
 
@@ -104,6 +94,11 @@ class Plan:
     def steps(self) -> int:
         """Steps per epoch; a short last batch is dropped unless it is the only one."""
         return max(1, self.n // self.batch_size)
+
+    def autocast(self, place: torch.device) -> torch.autocast:
+        """Where the model computes in the precision of the plan; weights and losses stay float32."""
+        dtype = PRECISIONS[self.precision]
+        return torch.autocast(place.type, dtype=dtype, enabled=dtype is not None)
 
 
 @dataclass(frozen=True)
@@ -127,17 +122,53 @@ class _State:
     model: nn.Module
     descent: torch.optim.Optimizer
     generators: tuple[torch.Generator, ...]
+    average: AveragedModel | None
+    scaler: torch.amp.GradScaler
     rows: list[Epoch] = field(default_factory=list)
+
+    def step(self, loss: Callable[[Tensor], Tensor], pick: Tensor, plan: Plan) -> Tensor:
+        """One step along the gradient of a batch; returns its loss."""
+        self.descent.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=pick.device)
+        for part in pick.tensor_split(plan.accumulate):
+            value = loss(part) * (len(part) / len(pick))
+            _differentiate(self.scaler.scale(value))
+            total += value.detach()
+        if plan.clip is not None:
+            self.scaler.unscale_(self.descent)
+            nn.utils.clip_grad_norm_(self.model.parameters(), plan.clip)
+        self.scaler.step(self.descent)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return total
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """In here the model has the averaged weights, where there are any."""
+        if self.average is None:
+            yield
+            return
+        own = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average.module.state_dict())
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)
 
     def save(self, path: str | Path, plan: Plan, seconds: float) -> None:
         """Weights, what the optimiser remembers, the states of the generators, and the epochs so far."""
         memory = self.descent.state_dict()["state"]
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         tensors |= {f"optimiser.{i}.{k}": v for i, m in memory.items() for k, v in m.items() if isinstance(v, Tensor)}
         tensors |= {f"random.{i}": g.get_state() for i, g in enumerate(self.generators)} | {"random": torch.get_rng_state()}
         # JSON has no NaN that a checksum survives on every reader; a score may be one.
         rows = [[None if isinstance(v, float) and not math.isfinite(v) else v for v in row] for row in self.rows]
-        save_checkpoint(path, tensors, {"plan": _comparable(plan), "rows": rows, "seconds": seconds})
+        save_checkpoint(
+            path, tensors, {"plan": _comparable(plan), "rows": rows, "seconds": seconds, "scaler": self.scaler.state_dict()}
+        )
 
     def load(self, path: str | Path, plan: Plan) -> float:
         """Go back to what was saved; the seconds that had passed. ValueError if the plan was another one."""
@@ -146,6 +177,11 @@ class _State:
         if other := [f"{k}={kept.get(k)!r} there and {v!r} here" for k, v in ours.items() if kept.get(k) != v]:
             raise ValueError(f"{path}: is the state of another training, with {', '.join(other)}; give its settings to go on.")
         self.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+        if self.average is not None:
+            average = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
+            self.average.load_state_dict(average)
+        if record["scaler"]:
+            self.scaler.load_state_dict(record["scaler"])
         memory: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimiser."):
@@ -197,7 +233,10 @@ def descend(
     start = saved = time.monotonic()
     descent = OPTIMISERS[plan.optimiser](model, plan.lr, plan.weight_decay)
     rate = SCHEDULES[plan.schedule]
-    state = _State(model, descent, (chance, *generators))
+    decay = plan.ema
+    average = None if decay is None else AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    scaler = torch.amp.GradScaler(place.type, enabled=plan.precision == "fp16")
+    state = _State(model, descent, (chance, *generators), average, scaler)
     rows = state.rows
     if keep is not None and keep.resume:
         start -= state.load(keep.path, plan)
@@ -216,17 +255,15 @@ def descend(
                 group["lr"] = plan.lr * rate(done)
             last = step + 1 == plan.steps
             try:
-                value = loss(order[step * plan.batch_size : (step + 1) * plan.batch_size])
-                descent.zero_grad(set_to_none=True)
-                _differentiate(value)
-                descent.step()
-                total += value.detach()
+                total += state.step(loss, order[step * plan.batch_size : (step + 1) * plan.batch_size], plan)
                 # A sum that is not finite stays so: nothing is missed between two looks.
                 if (last or step % CHECK_EVERY == 0) and not math.isfinite(float(total)):
                     return history("not finite", f"The loss is not finite in {where}: lower lr={plan.lr:g} or check the data.")
                 late = plan.time_budget is not None and time.monotonic() - start > plan.time_budget
                 if last or late:
-                    rows.append(Epoch(epoch + 1, float(total) / (step + 1), score(), time.monotonic() - start))
+                    with state.averaged():
+                        value = score()
+                    rows.append(Epoch(epoch + 1, float(total) / (step + 1), value, time.monotonic() - start))
             except _NoGradient as error:
                 return history("no gradient", f"The backward pass failed in {where}. {error}")
             except SolveError as error:
@@ -238,4 +275,6 @@ def descend(
         if keep is not None and (epoch + 1 == plan.epochs or time.monotonic() - saved >= keep.every):
             state.save(keep.path, plan, time.monotonic() - start)
             saved = time.monotonic()
+    if average is not None:
+        model.load_state_dict(average.module.state_dict())
     return history("done", f"All {plan.epochs} epochs done.")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
+from scipy.special import betaincinv
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,16 +29,28 @@ def fit(
     device: str = "auto",
     seed: int = 0,
     augment: bool = False,
+    precision: str = "fp32",
+    channels_last: bool = False,
+    compile: bool = False,
+    accumulate: int = 1,
+    clip: float | None = None,
+    ema: float | None = None,
+    label_smoothing: float = 0.0,
+    mixup: float = 0.0,
     progress: Callable[[Epoch], None] | None = None,
     time_budget: float | None = None,
     keep: Keep | None = None,
 ) -> History:
     """Train a classifier in place by cross-entropy; it stays on the device.
 
-    optimiser: "sgd" (momentum 0.9) | "adamw". schedule: "onecycle" | "cosine" | "none", lr is the highest rate. device: "auto"
-    is cuda where there is one. augment: random shifts by an eighth of the image and, where the data allow, mirroring. progress
-    is called after each epoch. time_budget: seconds, tests included; training stops after the step that exceeds it. keep: a
-    `Keep`, to go on after a kill.
+    optimiser: "sgd" (momentum 0.9) | "adamw" | "muon". schedule: "onecycle" | "cosine" | "steps" | "none"; lr is the highest
+    rate. device: "auto" is cuda where there is one. augment: random shifts by an eighth of the image and, where the data
+    allow, mirroring; mixup: alpha of the Beta law by which pairs of images are mixed, 0: none; label_smoothing as in PyTorch.
+    precision: "fp32" | "bf16" | "fp16" (with a scaled loss), of the model's own work. channels_last: its memory format.
+    compile: torch.compile. accumulate: a batch goes through in so many parts. clip: largest norm of the gradient. ema: decay of
+    an average of the weights, which is tested after every epoch and is what the model has in the end.
+    progress is called after each epoch. time_budget: seconds, tests included; training stops after the step that exceeds
+    it. keep: a `Keep`, to go on after a kill.
     The seed fixes the order of the images and the augmentation; the first weights are the model's own. A loss that is not
     finite ends the training with `ended="not finite"` and a message, not an exception. ValueError for settings without sense.
     Caveat: a last batch of less than batch_size is left out of each epoch, since BatchNorm suffers from small ones.
@@ -47,16 +60,34 @@ def fit(
     x, y = data.train_x.to(place), data.train_y.to(place)
     test_x, test_y = data.test_x.to(place), data.test_y.to(place)
     chance = torch.Generator().manual_seed(seed)
+    plan = Plan(
+        len(x), epochs, batch_size, lr, optimiser, weight_decay, schedule, time_budget, precision, clip, accumulate, ema
+    )
+    if not 0.0 <= label_smoothing < 1.0 or not mixup >= 0.0:
+        raise ValueError(f"label_smoothing must be in [0, 1) and mixup at least 0, got {label_smoothing!r} and {mixup!r}.")
+    form = torch.channels_last if channels_last else torch.contiguous_format
+    model.to(place, memory_format=form)  # type: ignore[call-overload]
+    run = torch.compile(model) if compile else model
 
     def loss(pick: Tensor) -> Tensor:
         images = _augmented(x[pick], data.mirror, chance) if augment else x[pick]
-        return functional.cross_entropy(model(images), y[pick])
+        share, other = _mixed(len(pick), mixup, chance)
+        if other is not None:
+            images = share * images + (1.0 - share) * images[other.to(place)]
+        with plan.autocast(place):
+            logits = run(images.contiguous(memory_format=form)).float()
+        found = functional.cross_entropy(logits, y[pick], label_smoothing=label_smoothing)
+        if other is None:
+            return found
+        return share * found + (1.0 - share) * functional.cross_entropy(
+            logits, y[pick][other.to(place)], label_smoothing=label_smoothing
+        )
 
     def score() -> float:
-        return evaluate(model, test_x, test_y)
+        with plan.autocast(place):
+            return evaluate(model, test_x, test_y)
 
-    plan = Plan(len(x), epochs, batch_size, lr, optimiser, weight_decay, schedule, time_budget)
-    return descend(model.to(place), loss, score, plan, chance, place, progress, regression=False, keep=keep)
+    return descend(model, loss, score, plan, chance, place, progress, regression=False, keep=keep)
 
 
 def fit_loss(
@@ -112,6 +143,14 @@ def evaluate(model: nn.Module, x: Float[Tensor, "n *s"], y: Int[Tensor, " n"], b
         pairs = zip(x.split(batch_size), y.split(batch_size), strict=True)
         right = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in pairs)
     return right / len(y)
+
+
+def _mixed(n: int, alpha: float, chance: torch.Generator) -> tuple[float, Tensor | None]:
+    """The share of each image itself, Beta(alpha, alpha), and which other one is mixed in (Zhang et al., ICLR 2018)."""
+    if alpha == 0.0:
+        return 1.0, None
+    share = float(betaincinv(alpha, alpha, float(torch.rand((), generator=chance, dtype=torch.float64))))
+    return share, torch.randperm(n, generator=chance)
 
 
 def _device(name: str) -> torch.device:
