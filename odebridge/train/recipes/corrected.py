@@ -136,7 +136,7 @@ def correction_task(method: Corrected, field: Right, data: Series) -> Task:
         return {"forward": float(sol.stats.f_evals.double().mean()), "network": float(len(data.times) - 1)}
 
     def extras() -> dict[str, float]:
-        return {plain.name: walked(plain), "rk4 at the same h": walked(METHODS["rk4"])}
+        return {plain.name: walked(plain), "rk4_at_the_same_h": walked(METHODS["rk4"])}
 
     def picture(figure: Figure) -> None:
         axes, shown = figure.add_subplot(), (plain, method, METHODS["rk4"])
