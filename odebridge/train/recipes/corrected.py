@@ -159,7 +159,7 @@ def built(data: Series, base: str, power: int | None, width: int, cut: int, slop
     field, tableau = FIELDS[data.name], scheme.tableau
     data = finer(data, field, cut)
     scales = measured(tableau, field, data, tableau.order + 1 if power is None else power)
-    net = Correction(data.train.shape[-1], (width, width), slope=slope, dtype=data.train.dtype, **scales)
+    net = Correction(data.train.shape[-1], (width, width), slope=slope, dtype=data.train.dtype, **scales)  # type: ignore[arg-type]
     return correction_task(Corrected(tableau, net, power), field, data)
 
 
