@@ -88,7 +88,7 @@ def variants(rows: Sequence[Row]) -> list[str]:
         energy, more = any(of(f, "extras", ENERGY) for f in mine.values()), any(map(further, mine.values()))
         net_of = {key: nets.get((data, kind, canonical([key[0], json.loads(key[1])])), []) for key in mine}
         beside = any(net_of.values())
-        heads = ["variant", "parameters", "seconds", "f forward", "f backward", "metric"]
+        heads = ["variant", "runs", "parameters", "seconds", "f forward", "f backward", "metric"]
         heads += (
             ["ResNet", "its seconds"] * beside
             + ["energy drift"] * energy
@@ -99,7 +99,13 @@ def variants(rows: Sequence[Row]) -> list[str]:
         for (variant, options), found in mine.items():
             net = net_of[variant, options]
             name = ", ".join([variant, *(f"{k} {v}" for k, v in json.loads(options).items())])
-            cells = [name, str(found[0]["parameters"]), of(found, "seconds"), of(found, "evaluations", "forward")]
+            cells = [
+                name,
+                str(len(found)),
+                str(found[0]["parameters"]),
+                of(found, "seconds"),
+                of(found, "evaluations", "forward"),
+            ]
             cells += [of(found, "evaluations", "backward"), score(found)]
             cells += [score(net), of(net, "seconds")] * beside + [of(found, "extras", ENERGY)] * energy
             cells += [of(net, "extras", ENERGY)] * (energy and beside) + [further(found)] * more
@@ -120,12 +126,12 @@ def regularisers(rows: Sequence[Row]) -> list[str]:
     if not penalised:
         return []
     lines = ["Regularisers, annuli, accuracy in per cent:", ""]
-    lines += ["| variant | regulariser | seconds | f forward | accuracy |", "|---|---|---|---|---|"]
+    lines += ["| variant | regulariser | runs | seconds | f forward | accuracy |", "|---|---|---|---|---|---|"]
     for variant in dict.fromkeys(penalised):
         for penalty in dict.fromkeys(p for v, p in by if v == variant):
             found = by[variant, penalty]
             forward = [r["evaluations"]["forward"] for r in found if r["evaluations"]]
-            cells = [variant, penalty, of(found, "seconds"), spread(forward) if forward else "", score(found)]
+            cells = [variant, penalty, str(len(found)), of(found, "seconds"), spread(forward) if forward else "", score(found)]
             lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
 
@@ -168,10 +174,9 @@ def where(folder: str) -> str:
 def tables() -> str:
     """All tables, with their machines; a sentence in the place of those that have no record."""
     rows, memory = load(RESULTS / "variants" / "rows.jsonl"), load(RESULTS / "reversible" / "rows.jsonl")
-    seeds = len({r["seed"] for r in rows})
     lines: list[str] = []
     if rows:
-        head = f"`python benchmarks/variants.py`, {where('variants')} Means over {seeds} seeds, in brackets the range."
+        head = f"`python benchmarks/variants.py`, {where('variants')} Means over the runs, one a seed; in brackets the range."
         lines += [head, "", *variants(rows), *regularisers(rows)]
     else:
         lines += ["There is no record of `python benchmarks/variants.py` yet.", ""]

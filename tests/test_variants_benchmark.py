@@ -33,8 +33,8 @@ def test_rows_are_made_once_and_become_tables(tmp_path, monkeypatch, page):
     assert "**annuli**, accuracy, % (high is better)" in text
     (line,) = [line for line in text.splitlines() if line.startswith("| deq")]
     cells = [c.strip() for c in line.strip("|").split("|")]
-    assert cells[1] == str(rows[-2]["parameters"])
-    assert (float(cells[5]), float(cells[6])) == pytest.approx((rows[-2]["score"], rows[-1]["score"]), rel=1e-3)
+    assert cells[2] == str(rows[-2]["parameters"])
+    assert (float(cells[6]), float(cells[7])) == pytest.approx((rows[-2]["score"], rows[-1]["score"]), rel=1e-3)
 
 
 def test_seeds_failures_and_penalties_in_the_tables(page):
@@ -48,12 +48,12 @@ def test_seeds_failures_and_penalties_in_the_tables(page):
 
     rows = [row(0, 90.0), row(1, 92.0), row(2, None, ended="not finite"), row(3, 94.0, ended="time budget")]
     assert page["variants"](rows)[4] == (
-        "| node | 10 | 2 | 30 |  | 92 (90 to 94); 1 stopped by the clock; 1 of 4 failed | 0.25 | by the way 2 |"
+        "| node | 4 | 10 | 2 | 30 |  | 92 (90 to 94); 1 stopped by the clock; 1 of 4 failed | 0.25 | by the way 2 |"
     )
     penalised = [row(i, 91.0, "regularisers", {"regulariser": "error"}, forward=20.0 + i) for i in range(2)]
     text = "\n".join(page["regularisers"](rows + penalised))
-    assert "| node | none | 2 | 30 | 92 (90 to 94)" in text
-    assert "| node | error | 2 | 20.5 (20 to 21) | 91 |" in text
+    assert "| node | none | 4 | 2 | 30 | 92 (90 to 94)" in text
+    assert "| node | error | 2 | 2 | 20.5 (20 to 21) | 91 |" in text
 
 
 def test_memory_in_the_tables(page):
