@@ -1,7 +1,8 @@
 """Neural ODEs learn stiff kinetics from data, and why it takes a stiff method and scaled equations.
 
-Claim: from 50 measured times, Robertson and POLLU are each learned on one CPU core in well under 10 minutes, to less than 1
-percent of every species' range at the 49 times between; the same network with an explicit method, or without scaling, is not.
+Claim: from 50 measured times, Robertson and POLLU are each learned on one CPU core in under 10 minutes, to a mean error of
+less than 1 percent of every species' range at the 49 times between; the same network with an explicit method, or without
+scaling, is not.
 Writes benchmarks/results/stiff_node.json (a row each) and docs/images/stiff_node.svg:
 `OMP_NUM_THREADS=1 python benchmarks/stiff_node.py [--seeds 1] [--only robertson/ours] [--quick] [--draw]`.
 Rows that are there are not made again; a killed row goes on from its checkpoint in runs/stiff_node.

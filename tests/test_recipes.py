@@ -174,7 +174,10 @@ def test_train_node_from_the_command_line(tmp_path):
     assert "has ended" in node("--resume", str(folder), code=2)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+FAST = {"node", "deq"}  # one that integrates, one that does not
+
+
+@pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in RECIPES])
 def test_every_variant_trains_from_the_command_line(name, tmp_path):
     text = node("--variant", name, "--epochs", "1", "--out", str(tmp_path))
     assert f"{name} on {RECIPES[name].data}: " in text

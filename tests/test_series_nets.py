@@ -88,14 +88,14 @@ def test_the_divergence_is_that_of_the_distributions():
 @pytest.mark.parametrize("solver", SOLVERS[:2], ids=lambda s: s.method)
 def test_gradients_are_those_of_differences(solver):
     x, mask = values(2)
-    net = latent(Solver(solver.method, 1e-11, 1e-11, steps=solver.steps))
+    net = latent(Solver(solver.method, 1e-10, 1e-10, steps=solver.steps))
 
     def value():
         torch.manual_seed(3)
         return net.bound(TIMES, x, mask).sum()
 
     value().backward()
-    for p in net.parameters():
+    for p in list(net.parameters())[::2]:
         flat, sides = p.data.view(-1), []
         for move in (1e-4, -2e-4):
             flat[0] += move

@@ -28,7 +28,7 @@ class Corrected:
     Raises ValueError for a power below 1, or a net whose output has another shape.
     Caveats: an evaluation of g is not counted among `stats.f_evals`; there is no error estimate, so it goes over a grid, where
     the gradient to g is plain autograd; the free slope at the end of a base such as Tsit5 is lost, for the end moves.
-    Use: `ob.integrate(f, x0, ob.Grid(ts), method=Corrected(EULER, net))`; trained by `ob.train.fit_correction`.
+    Use: `ob.integrate(f, x0, ob.Grid(ts), method=Corrected(EULER, net))`; trained by `correction_task` of odebridge.train.
     """
 
     base: ButcherTableau

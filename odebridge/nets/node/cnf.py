@@ -64,10 +64,10 @@ class CNF(nn.Module):
 def divergence(field: Any, t: Tensor, z: Float[Tensor, "b d"], signs: Float[Tensor, "b d"] | None) -> tuple[Tensor, Tensor]:
     """F(t, z) and its divergence (b,), exact without signs, else e^T df/dz e; by forward mode, differentiable once more."""
     if signs is not None:
-        slope, product = torch.func.jvp(lambda v: field(t, v), (z,), (signs,))
+        slope, product = torch.func.jvp(lambda v: field(t, v), (z,), (signs,))  # type: ignore[assignment]
         return slope, (signs * product).sum(1)
     b, d = z.shape
     basis = torch.eye(d, dtype=z.dtype, device=z.device).repeat_interleave(b, 0)  # row i b + j: direction i of sample j
     many = t.repeat(d) if t.dim() else t
-    slopes, products = torch.func.jvp(lambda v: field(many, v), (z.repeat(d, 1),), (basis,))
+    slopes, products = torch.func.jvp(lambda v: field(many, v), (z.repeat(d, 1),), (basis,))  # type: ignore[assignment]
     return slopes[:b], (basis * products).sum(1).reshape(d, b).sum(0)

@@ -22,6 +22,11 @@ class Correction(nn.Module):
     Use: `Corrected(EULER, Correction(2, (32, 32)))`.
     """
 
+    scale: Tensor
+    centre: Tensor
+    slope_scale: Tensor
+    out: Tensor
+
     def __init__(
         self, dim: int, hidden: Sequence[int] = (32, 32), *, slope: bool = True, time: bool = False, activation: str = "tanh",
         scale: Tensor | None = None, centre: Tensor | None = None, slope_scale: Tensor | None = None, out: Tensor | None = None,

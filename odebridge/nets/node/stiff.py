@@ -28,6 +28,8 @@ class Kinetics(nn.Module):
     Caveat: species below `floor` (in the unit of v) look alike. Use: `Kinetics(3, (16, 16), rates=rates)`.
     """
 
+    rates: Tensor
+
     def __init__(
         self, dim: int, hidden: Sequence[int] = (16, 16), *, rates: Tensor | None = None, decades: float = 5.0,
         floor: float = 1e-6, dtype: torch.dtype | None = torch.float64,
@@ -57,6 +59,8 @@ class StiffNODE(nn.Module):
     Caveat: it is right near the trajectories it was trained on; a + b + c = 1 is learned, not built in.
     Use: `StiffNODE(Kinetics(3, rates=r), y_scale, 1e5).path(u0, times)`.
     """
+
+    y_scale: Tensor
 
     def __init__(
         self, field: nn.Module, y_scale: Tensor, t_scale: float, *, log_time: bool = False, solver: Solver = STIFF

@@ -136,7 +136,7 @@ def correction_task(method: Corrected, field: Right, data: Series) -> Task:
         return {"forward": float(sol.stats.f_evals.double().mean()), "network": float(len(data.times) - 1)}
 
     def extras() -> dict[str, float]:
-        return {plain.name: walked(plain), "rk4 at the same h": walked(METHODS["rk4"])}
+        return {plain.name: walked(plain), "rk4_at_the_same_h": walked(METHODS["rk4"])}
 
     def picture(figure: Figure) -> None:
         axes, shown = figure.add_subplot(), (plain, method, METHODS["rk4"])
@@ -159,7 +159,7 @@ def built(data: Series, base: str, power: int | None, width: int, cut: int, slop
     field, tableau = FIELDS[data.name], scheme.tableau
     data = finer(data, field, cut)
     scales = measured(tableau, field, data, tableau.order + 1 if power is None else power)
-    net = Correction(data.train.shape[-1], (width, width), slope=slope, dtype=data.train.dtype, **scales)
+    net = Correction(data.train.shape[-1], (width, width), slope=slope, dtype=data.train.dtype, **scales)  # type: ignore[arg-type]
     return correction_task(Corrected(tableau, net, power), field, data)
 
 

@@ -16,6 +16,10 @@ from odebridge.core.plot import COLOURS
 from odebridge.core.result import Solution
 from odebridge.data import Series
 from odebridge.integrate.policies import GRADIENTS
+from odebridge.methods.catalogue import METHODS
+from odebridge.methods.dirk import Dirk
+from odebridge.methods.explicit_rk import ExplicitRK
+from odebridge.methods.rosenbrock import Rosenbrock
 from odebridge.nets.mode import evaluating
 from odebridge.nets.node import MLPField, Solver
 from odebridge.nets.node.stiff import Kinetics, StiffNODE, scales_of, windows
@@ -26,6 +30,7 @@ ERROR = Metric("mean error", "% of each species' range", high=False)
 SMALL = 8  # species up to which Rodas5P, compiled, is the faster; from there on Radau5
 TRIES = 300  # in training: a step size that collapses is a network to get away from, not one to follow
 JUDGED = 5_000  # and in judgement
+COMPILED = (ExplicitRK, Rosenbrock, Dirk)
 STEPS = 10  # in an epoch, each on all windows: judging is dearer than a step
 
 
@@ -184,7 +189,7 @@ def build(
     policy = lookup("gradient policy", gradient, GRADIENTS)
     # The same tolerance in true units, scaled or not.
     atol = 0.01 * rtol * (ranges / y_scale)[None]
-    more = {"compile": d <= SMALL and scheme != "radau5", "max_steps": max_steps}
+    more = {"compile": d <= SMALL and isinstance(METHODS.get(scheme), COMPILED), "max_steps": max_steps}
     solver = Solver(scheme, rtol, atol, policy, more=more)
     return stiff_task(StiffNODE(field, y_scale, t_scale, log_time=log_time, solver=solver), data, window)
 
