@@ -139,6 +139,11 @@ def test_a_solve_that_fails_prints_code_and_sentence():
         ("train resnet --device gpu", "'cpu'"),
         ("train resnet --device cuda:99", "CUDA"),
         ("train resnet --depth 21", "20"),
+        ("train resnet --preset quik", "'quick'"),
+        ("train resnet --precision bf17", "'bf16'"),
+        ("train resnet --style papr", "'paper'"),
+        ("train resnet --optimiser moon", "'muon'"),
+        ("train resnet --accumulate 1000", "accumulate"),
         ("train resnet --epochs 0", "--epochs"),
         ("--hlep", "'--help'"),
     ],
@@ -234,6 +239,20 @@ def test_train_writes_a_row_and_weights(tmp_path):
     assert (folder / "model.json").exists()
     good("report", str(folder))
     assert "Training runs" in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize("preset", list(training.PRESETS))
+def test_presets_train_and_what_is_typed_changes_them(preset, tmp_path):
+    small = ["--data", "digits", "--stem", "1", "--depth", "8", "--width", "4", "--epochs", "1", "--device", "cpu"]
+    good("train", "resnet", "--preset", preset, *small, "--out", str(tmp_path))
+    (folder,) = tmp_path.iterdir()
+    page = json.loads((folder / "run.json").read_text())
+    wanted = {**training.PRESETS[preset], "data": "digits", "stem": 1, "depth": 8, "epochs": 1}
+    assert all(page["settings"][k] == v for k, v in wanted.items())
+    again = page["command"].split()[1:]  # what is written down makes the same run
+    good(*again, "--device", "cpu", "--out", str(tmp_path))
+    other = next(f for f in tmp_path.iterdir() if f != folder)
+    assert json.loads((other / "run.json").read_text())["settings"] == page["settings"]
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):

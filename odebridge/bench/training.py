@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,7 +16,9 @@ from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.core.names import lookup
 from odebridge.data import DATA, IMAGES
 from odebridge.nets import resnet
+from odebridge.nets.resnet import STYLES
 from odebridge.train import Epoch, History, Keep, fit, save_checkpoint
+from odebridge.train.loop import checked
 
 TRAINABLE = {"resnet": resnet}
 DEVICES = ("auto", "cpu", "cuda")
@@ -34,13 +37,44 @@ class Training:
     width: int = 16
     batch_size: int = 128
     lr: float = 0.1
+    optimiser: str = "sgd"
+    schedule: str = "onecycle"
+    weight_decay: float = 5e-4
+    precision: str = "fp32"
+    style: str = "preact"
+    stem: int = 1  # stride of the first convolution
+    augment: bool = False
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    ema: float | None = None
+    clip: float | None = None
+    accumulate: int = 1
+    channels_last: bool = False
+    compile: bool = False
+
+
+# "quick": minutes on a CPU. "standard": the better part of an hour. "paper": the recipe of the group of the paper's authors for
+# CIFAR-100 (164 epochs of a bottleneck network with 164 layers), which wants a GPU.
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": dict(
+        controller="se", data="fashion-mnist", epochs=5, batch_size=64, lr=0.03, optimiser="muon", weight_decay=0.0, stem=2,
+        precision="bf16",
+    ),
+    "standard": dict(
+        controller="se", data="fashion-mnist", epochs=15, batch_size=64, lr=0.03, optimiser="muon", weight_decay=0.0, stem=2,
+        precision="bf16", augment=True, label_smoothing=0.1, ema=0.999,
+    ),
+    "paper": dict(
+        depth=164, epochs=164, batch_size=128, lr=0.1, schedule="steps", weight_decay=1e-4, style="paper", augment=True,
+    ),
+}  # fmt: skip
 
 
 def train(
     plan: Training, out: str | Path, *, seed: int, device: str, progress: Callable[[Epoch], None], resume: Path | None = None,
     every: float = 20.0,
 ) -> tuple[Path, History]:  # fmt: skip
-    """Train by SGD with one cycle of the rate; writes OUT/<id>/run.json, results.jsonl and model.json with its safetensors.
+    """Train as the plan says; writes OUT/<id>/run.json, results.jsonl and model.json with its safetensors.
 
     The state to go on from is written every so many seconds. resume: the folder of a run that was stopped, with the plan and
     the seed that `plan_of` reads from it; on the CPU its end is that of a run that was not stopped, to the bit. ValueError for
@@ -52,22 +86,25 @@ def train(
     if plan.data not in IMAGES:
         raise ValueError(f"data: {plan.data!r} holds no images, {plan.model} trains on {' or '.join(IMAGES)}.")
     lookup("controller for networks", plan.controller, {"fixed": None, **ATTENTION})
+    lookup("network style", plan.style, STYLES)
     place = _place(device)
     images = IMAGES[plan.data]()
+    of_the_net = ("model", "controller", "data", "depth", "width", "style", "stem")
+    settings = {k: v for k, v in asdict(plan).items() if k not in of_the_net}
+    checked(len(images.train_x), **settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         gate = None if plan.controller == "fixed" else plan.controller
-        net = build(plan.depth, gate, images.channels, images.classes, plan.width)
-    options = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in asdict(plan).items() if k != "model")
-    command = f"odebridge train {plan.model} {options} --seed {seed}"
+        net = build(plan.depth, gate, images.channels, images.classes, plan.width, plan.style, stem=plan.stem)
+    command = f"odebridge train {plan.model} {' '.join(_typed(plan))} --seed {seed}"
     if resume is None:
         folder = RunFolder(out, SUITE, {**asdict(plan), "seed": seed}, command)
     else:
         folder = RunFolder.reopened(resume, SUITE)
     began = time.monotonic()
     history = fit(
-        net, images, epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr, device=place, seed=seed, progress=progress,
-        keep=Keep(folder.path / STATE, resume is not None, every),
+        net, images, device=place, seed=seed, progress=progress, keep=Keep(folder.path / STATE, resume is not None, every),
+        **settings,
     )  # fmt: skip
     good = history.ended == "done"
     values = {"accuracy": list(history.test_accuracy), "train_loss": list(history.train_loss), "train_seconds": history.seconds}
@@ -77,6 +114,17 @@ def train(
     if good:
         save_checkpoint(folder.path / WEIGHTS, net.state_dict(), {**asdict(plan), "seed": seed, **values})
     return folder.path, history
+
+
+def _typed(plan: Training) -> list[str]:
+    """The options that make this plan, those at their defaults left out but the first."""
+    plain, said = Training(), []
+    for k, v in asdict(plan).items():
+        name = f"--{k.replace('_', '-')}"
+        if k == "model" or (v == getattr(plain, k) and k not in ("controller", "data", "epochs", "depth")):
+            continue
+        said.append(name if v is True else f"{name} {v}")
+    return said
 
 
 def plan_of(folder: Path) -> tuple[Training, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 from odebridge.bench import node_training, training
 from odebridge.bench.node_training import PICTURE, NodeTraining, option_of
 from odebridge.bench.record import RESULTS
-from odebridge.bench.training import DEVICES, WEIGHTS, Training
+from odebridge.bench.training import DEVICES, PRESETS, WEIGHTS, Training
 from odebridge.bench.words import seconds
 from odebridge.cli.edge import Commands, Refused, refusing
 from odebridge.control.attention.catalogue import ATTENTION
@@ -20,7 +21,10 @@ from odebridge.core.names import lookup
 from odebridge.data import IMAGES
 from odebridge.integrate.policies import GRADIENTS
 from odebridge.nets.node import REGULARISERS
+from odebridge.nets.resnet import STYLES
 from odebridge.train import RECIPES, Epoch, History
+from odebridge.train.descent import PRECISIONS
+from odebridge.train.optimisers import OPTIMISERS, SCHEDULES
 
 EVERY = 1.0  # seconds between two lines of progress
 
@@ -69,19 +73,34 @@ def resnet(
     width: Annotated[int | None, typer.Option(min=1, help="channels of the first stage; default: 16")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="default: 128")] = None,
     lr: Annotated[float | None, typer.Option(help="highest learning rate; default: 0.1")] = None,
+    preset: Annotated[str | None, typer.Option(help=f"settings that what else is typed changes: {' | '.join(PRESETS)}")] = None,
+    optimiser: Annotated[str | None, typer.Option(help=f"{' | '.join(OPTIMISERS)}; default: sgd")] = None,
+    schedule: Annotated[str | None, typer.Option(help=f"of the rate: {' | '.join(SCHEDULES)}; default: onecycle")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="default: 5e-4")] = None,
+    precision: Annotated[str | None, typer.Option(help=f"{' | '.join(PRECISIONS)}; default: fp32")] = None,
+    style: Annotated[str | None, typer.Option(help=f"of the network: {' | '.join(STYLES)}; default: preact")] = None,
+    stem: Annotated[int | None, typer.Option(min=1, help="stride of the first convolution; default: 1")] = None,
+    augment: Annotated[bool | None, typer.Option("--augment", help="shift and, where the data allow, mirror images")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="default: 0")] = None,
+    mixup: Annotated[float | None, typer.Option(help="alpha of the Beta law; default: 0, none")] = None,
+    ema: Annotated[float | None, typer.Option(help="decay of the average of the weights; default: none")] = None,
+    clip: Annotated[float | None, typer.Option(help="largest norm of the gradient; default: none")] = None,
+    accumulate: Annotated[int | None, typer.Option(min=1, help="parts of a batch; default: 1")] = None,
+    channels_last: Annotated[bool | None, typer.Option("--channels-last", help="memory format of images")] = None,
+    compile: Annotated[bool | None, typer.Option("--compile", help="torch.compile")] = None,
     seed: Annotated[int | None, typer.Option(help="of first weights and order; default: 0")] = None,
     device: Annotated[str, typer.Option(help=" | ".join(DEVICES))] = "auto",
     out: Out = Path("runs"),
     resume: Resume = None,
 ) -> None:
     """Train a residual network on images; writes OUT/<id>/: results.jsonl, the weights, the state to go on from."""
-    typed = {"controller": controller, "data": data, "epochs": epochs, "depth": depth, "width": width}
-    given = {k: v for k, v in {**typed, "batch_size": batch_size, "lr": lr}.items() if v is not None}
+    given = {k: v for k, v in locals().items() if k in {f.name for f in fields(Training)} and v is not None}
     with refusing():
         if resume is None:
-            plan, began_with = Training(**given), seed or 0
+            plan = Training(**{**({} if preset is None else lookup("preset", preset, PRESETS)), **given})
+            began_with = seed or 0
         else:
-            _alone(resume, {**given, "seed": seed})
+            _alone(resume, {**given, "preset": preset, "seed": seed})
             plan, began_with = training.plan_of(resume)
     show = _teller(lambda: plan.epochs, lambda share: f"accuracy {100 * share:.2f} %")
     with refusing():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -60,11 +62,11 @@ def fit(
     x, y = data.train_x.to(place), data.train_y.to(place)
     test_x, test_y = data.test_x.to(place), data.test_y.to(place)
     chance = torch.Generator().manual_seed(seed)
-    plan = Plan(
-        len(x), epochs, batch_size, lr, optimiser, weight_decay, schedule, time_budget, precision, clip, accumulate, ema
-    )
-    if not 0.0 <= label_smoothing < 1.0 or not mixup >= 0.0:
-        raise ValueError(f"label_smoothing must be in [0, 1) and mixup at least 0, got {label_smoothing!r} and {mixup!r}.")
+    plan = checked(
+        len(x), epochs=epochs, batch_size=batch_size, lr=lr, optimiser=optimiser, weight_decay=weight_decay, schedule=schedule,
+        time_budget=time_budget, precision=precision, clip=clip, accumulate=accumulate, ema=ema, mixup=mixup,
+        label_smoothing=label_smoothing,
+    )  # fmt: skip
     form = torch.channels_last if channels_last else torch.contiguous_format
     model.to(place, memory_format=form)  # type: ignore[call-overload]
     run = torch.compile(model) if compile else model
@@ -88,6 +90,14 @@ def fit(
             return evaluate(model, test_x, test_y)
 
     return descend(model, loss, score, plan, chance, place, progress, regression=False, keep=keep)
+
+
+def checked(n: int, *, label_smoothing: float = 0.0, mixup: float = 0.0, **settings: Any) -> Plan:
+    """The plan that `fit` follows on n images, of its settings; ValueError in a sentence for those without sense."""
+    if not 0.0 <= label_smoothing < 1.0 or not mixup >= 0.0:
+        raise ValueError(f"label_smoothing must be in [0, 1) and mixup at least 0, got {label_smoothing!r} and {mixup!r}.")
+    mine = {f.name for f in fields(Plan)}
+    return Plan(**{"n": n, "time_budget": None, **{k: v for k, v in settings.items() if k in mine}})
 
 
 def fit_loss(
