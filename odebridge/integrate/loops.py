@@ -18,7 +18,7 @@ from torch import Tensor
 from odebridge.core.protocols import Counts, Method, Observation, Step, StepController, Tried
 from odebridge.core.result import RUNNING, Result
 from odebridge.core.shapes import every, merge, per_sample, take, tree_map
-from odebridge.core.tolerance import Tolerance
+from odebridge.core.tolerance import Tolerance, rms
 from odebridge.integrate.jumps import Piece
 from odebridge.integrate.limits import Nonnegative
 from odebridge.integrate.system import BoundField
@@ -135,7 +135,7 @@ def attempt(
         trouble = torch.where(step.trouble != int(Result.OK), step.trouble, trouble)
     usable = trouble == int(Result.OK)
     order = method.error_order if step.order is None else step.order
-    error = lanes.tol.ratio(estimate, x, x1)
+    error = rms(estimate / weights).double()
     if isinstance(after, Nonnegative):
         error = torch.maximum(error, after.undershoot(step.x, weights))
     error = torch.where(usable & torch.isfinite(error), error, torch.inf)
@@ -170,7 +170,8 @@ def attempt(
     cost = step.cost._replace(
         accepted=accepted, rejected=~accepted, f_evals=step.cost.f_evals + (accepted & ~last if free_slope is None else 0)
     )
-    counts = Counts(*(have + running * more for have, more in zip(lanes.counts, cost, strict=True)))
+    spent = zip(lanes.counts, cost, strict=True)
+    counts = Counts(*(have if isinstance(more, int) and more == 0 else have + running * more for have, more in spent))
     # A last step that the end has cut short says less of the next one than the size it was cut from.
     h = torch.where(arrived, torch.maximum(h, lanes.h), torch.where(running, h, size))
     after_lanes = lanes._replace(
@@ -196,13 +197,15 @@ def reach(
 ) -> Lanes:
     """Eager driver: try until every lane is done, and gather the running ones whenever half of them have finished.
 
-    `watch` sees every round and may change results (a time limit); `trying` makes one. Returns all lanes in the user's order.
+    `watch` sees every round and may change results (a time limit); `trying` makes one, and says by `share` = 1 if lanes are
+    to be gathered whenever any has finished. Returns all lanes in the user's order.
     """
     finished: list[Lanes] = []
+    share = getattr(trying, "share", 0.5)
     while True:
         running = lanes.result == RUNNING
         alive = int(running.sum())
-        if 2 * alive <= len(running):
+        if alive < len(running) and alive <= share * len(running):
             # What methods and controllers remember is of no use any more, and its form may have changed since the start.
             finished.append(take(lanes._replace(memory=None, control=None), (~running).nonzero()[:, 0]))
             if alive == 0:

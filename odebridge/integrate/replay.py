@@ -9,11 +9,13 @@ from typing import Any
 import torch
 
 from odebridge.core.result import Result, Solution
-from odebridge.core.shapes import take
-from odebridge.integrate.at_once import ONE_STEP, together
+from odebridge.core.shapes import dual, take
+from odebridge.integrate.at_once import ONE_STEP, in_order, together
 from odebridge.integrate.gradient import Path, StepTape, walk
+from odebridge.integrate.loops import attempt
+from odebridge.integrate.onepass import OnePass, in_one_pass
 from odebridge.integrate.save import At, Dense, Last, recorder
-from odebridge.integrate.span import Task, only_arrived
+from odebridge.integrate.span import Extras, Task, only_arrived
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Replay:
 
     Memory grows with the kept steps only. Gradients flow to x0, args, parameters and closures of the field, t0, t1, save and
     event times; the step sizes are constants (Hairer, Norsett & Wanner I, II.6 on internal differentiation). Nothing is
-    walked where nothing needs a gradient.
+    walked where nothing needs a gradient. Explicit methods make the graph of a step when they try it, and make a try again
+    only for those that kept it while others did not, so that most steps cost one pass instead of two.
     checkpoints: keep so many states only and make the steps between two of them again in the backward pass, "sqrt": as many
     as there are steps between two; the gradient is the same, memory grows with the root of the number of steps, and the
     field is evaluated once more. What a search has found (stages by Newton) is kept for all steps all the same.
@@ -64,10 +67,30 @@ class Replay:
         count = math.isqrt(steps - 1) + 1 if self.checkpoints == "sqrt" else self.checkpoints
         return -(-steps // count)
 
+    def _fits_one_pass(self, task: Task) -> bool:
+        """May steps be found and given their graph at once: explicit ones, where the ends of the span are numbers."""
+        ends = (task.course.t0, task.course.t1)
+        plain = not any(t.requires_grad for t in ends) and not dual([task.slope, *task.course[:3], task.f.args])
+        loop = task.trying is attempt and not task.limits.compile and task.after is None and task.extras == Extras()
+        mine = self.checkpoints is None and not self.at_once
+        return plain and loop and mine and in_one_pass(task.method, task.save) and bool((ends[0] != ends[1]).all())
+
+    def _one_pass(self, task: Task) -> Solution:
+        """The solution, its steps made once."""
+        keeper = recorder(task.save, task.course, task.method, limited=False)
+        tape = OnePass(task.f, task.course.x0, task.slope, task.method, task.save, keeper)
+        with torch.no_grad():
+            steps = replace(task.without_graph(), save=Last()).found(trying=tape)
+        x1, saved = only_arrived(tape.ends(), steps.codes), keeper.packed()
+        end = torch.where(steps.result == int(Result.OK), task.course.t1, steps.end)
+        return replace(steps, x1=x1, ts=saved.ts, xs=saved.xs, hs=saved.hs, errors=saved.errors, end=end)
+
     def solve(self, task: Task) -> Solution:
         """The solution with its graph."""
         if self.at_once:
             self._suits(task)
+        if self._fits_one_pass(task):
+            return self._one_pass(task)
         tape, crossings = StepTape(states=[] if self.at_once else None), task.extras.crossings
         with torch.no_grad():
             steps = replace(task.without_graph(), save=Last()).found(tape)
@@ -78,8 +101,7 @@ class Replay:
         path = Path(tape, f, course, task.method, after, ends, task.extras.jumps, stopped)
         keeper = recorder(task.save, course, task.method, after is not None)
         if tape.states is not None and path.steps > 0:
-            order = torch.cat(tape.ids).argsort(stable=True)
-            x1, xs = together(path, torch.cat(tape.states)[order], keeper)
+            x1, xs = together(path, in_order(tape), keeper)
             end = torch.where(steps.result == int(Result.OK), course.t1, steps.end)
             kept = keeper.packed() if isinstance(task.save, At) else None
             return replace(

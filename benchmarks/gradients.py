@@ -1,0 +1,122 @@
+"""Gradients, forward and backward: a neural ODE beside diffrax, torchdiffeq and torchode, Robertson beside diffrax and CVODE.
+
+python benchmarks/gradients.py              # about 15 minutes; pip install torchode torchdiffeq diffrax jax scikit-sundae
+python benchmarks/gradients.py --quick
+python benchmarks/gradients.py --only memory
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import gradient_network as network
+import gradient_stiff as stiff
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+from versus import command_of, folder_of, hold, options, tell
+
+from odebridge.bench.contest import Contest
+from odebridge.bench.verdict import head
+from odebridge.core.files import write_atomic
+
+PARTS = ("network", "stiff", "memory")
+TEXT = (
+    "Neural ODE 2-64-64-2 (tanh), t from 0 to 1, 10 saves, the mean square of what is saved; atol = rtol; error: max |g - r| / "
+    "max |r| over the gradient of all parameters, r by Dopri8 at rtol 1e-11 in float64. `batch`: one step size for the batch, "
+    "as torchdiffeq has it; `vmap`, torchode and ours: one for each trajectory. PyTorch solvers run eager. "
+    "Robertson: gradient of each trajectory's own loss to its three log rates, 50 saves, t to 1e5, atol = 1e-6 rtol; error: "
+    "median over trajectories. One thread, processor time, medians over interleaved rounds with their range, interpolated "
+    "between the two tolerances that bracket the error."
+)
+SPANS = {"rtol 1e-3": 1e-3, "rtol 1e-6": 1e-6, "rtol 1e-9": 1e-9}
+
+
+def grown() -> dict[str, int]:
+    """Bytes of this process: now and at most since the last reset (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return {k: 1024 * int(v.split()[0]) for k, v in (x.split(":", 1) for x in lines) if k in ("VmRSS", "VmHWM")}
+
+
+def measured(name: str, b: int, rtol: float) -> dict[str, object]:
+    """Bytes of one gradient: peak of the process above what it had, and what autograd keeps (PyTorch). Float32."""
+    kept: dict[int, int] = {}
+    if name in network.DIFFRAX:
+        run = network.jax_gradient(name, b, torch.float32)
+        # XLA takes its buffers with the executable's first run; before that only the compiler's memory is there.
+        before = _mark()
+        run(rtol, rtol)
+        return {"contender": name, "rtol": rtol, "peak": grown()["VmHWM"] - before, "kept": None, "compiler": True}
+    net, loss = network.Net(), network.LOSSES[name]
+    loss(net, network.states(4, torch.float32), 1e-3, 1e-3).backward()
+    own = {p.untyped_storage().data_ptr() for p in net.parameters()}
+
+    def pack(v: torch.Tensor) -> torch.Tensor:
+        kept.setdefault(v.untyped_storage().data_ptr(), v.untyped_storage().nbytes())
+        return v
+
+    x0 = network.states(b, torch.float32)
+    with saved_tensors_hooks(pack, lambda v: v):
+        graph = loss(net, x0, rtol, rtol)
+    del graph
+    before = _mark()
+    loss(net, x0, rtol, rtol).backward()
+    size = sum(n for k, n in kept.items() if k not in own)
+    return {"contender": name, "rtol": rtol, "peak": grown()["VmHWM"] - before, "kept": size, "compiler": False}
+
+
+def _mark() -> int:
+    """Start the high-water mark anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return grown()["VmRSS"]
+
+
+def memory(given: argparse.Namespace) -> None:
+    """Every contender in a process of its own, one after the other."""
+    b = 64 if given.quick else 1024
+    rows = []
+    for rtol in SPANS.values():
+        for name in [*network.LOSSES, *network.DIFFRAX]:
+            words = [sys.executable, __file__, "--one", name, str(b), str(rtol)]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+            row = (
+                json.loads(done.stdout.splitlines()[-1])
+                if done.returncode == 0
+                else {"contender": name, "error": done.stderr[-300:]}
+            )
+            rows.append({"kind": "memory", "batch": b, **row})
+            tell(f"memory, rtol {rtol:.0e}: {row}")
+    folder = folder_of("gradients", given)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(v) for v in (head("Memory of a gradient", command_of("gradients")), *rows)]
+    write_atomic(folder / "memory.jsonl", ("\n".join(lines) + "\n").encode())
+
+
+def main() -> None:
+    """The contests, then the memory."""
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(measured(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))))
+        return
+    given = options(__doc__ or "", PARTS)
+    parts, todo = given.only or PARTS, []
+    if "network" in parts:
+        for dtype, targets in ((torch.float32, (1e-4, 1e-5)), (torch.float64, (1e-4, 1e-6))):
+            for b in (16,) if given.quick else (128, 1024):
+                title, who = f"neural ODE, B={b}, {str(dtype)[6:]}", network.contenders(b, dtype)
+                todo.append(Contest(title, network.task(b, dtype), network.truth(b), 1.0, targets, who))
+    if "stiff" in parts:
+        for b in (1, 20) if given.quick else (1, 1000):
+            who = stiff.contenders(compiled=given.compiled)
+            todo.append(Contest(f"Robertson's rates, B={b}", stiff.task(b), stiff.truth(), 1e-6, (1e-4, 1e-6), who))
+    if todo:
+        hold("gradients", "Gradients", TEXT, todo, given)
+    if "memory" in parts:
+        memory(given)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Explicit steps get their graph when they are tried: the gradients, decisions and values of the walk, at half its price."""
+
+import pytest
+import torch
+from selection import dear
+
+import odebridge as ob
+from odebridge.methods import METHODS
+from odebridge.methods.explicit_rk import ExplicitRK
+
+D = torch.float64
+EXPLICIT = [m for m in METHODS if isinstance(METHODS[m], ExplicitRK) and METHODS[m].error_order is not None]
+SAVES = [ob.Last(), ob.At([0.0, 0.2, 0.21, 0.9]), ob.Every()]
+
+
+def field(t, x, p):
+    a, b = x.unbind(-1)
+    return torch.stack([b, p[:, 0] * (1 - a * a) * b - a + 0.1 * torch.sin(t)], -1)
+
+
+def run(gradient, method="tsit5", save=ob.Last(), grad=True):
+    """Four trajectories that reject, finish apart, or run into a pole; returns solution and gradients."""
+    x0 = torch.tensor([[2.0, 0.0], [1.0, -0.5], [0.3, 0.4], [0.2, 0.0]], dtype=D).requires_grad_(grad)
+    p = torch.tensor([[9.0], [2.0], [4.0], [1.0]], dtype=D).requires_grad_(grad)
+
+    def with_pole(t, x, p):
+        pole = torch.where(p == 1.0, 1.0 / (0.7 - t[:, None]).clamp_min(0.0), 0.0)  # the last one's field is infinite at 0.7
+        return field(t, x, p) + pole
+
+    t1 = torch.tensor([1.0, 2.0, 1.5, 1.0], dtype=D)
+    sol = ob.integrate(
+        with_pole, x0, (0.0, t1), args=p, method=method, save=save, gradient=gradient, throw=False, rtol=1e-4, atol=1e-6,
+        first_step=0.4, max_steps=400,
+    )  # fmt: skip
+    if not grad:
+        return sol, ()
+    what = sol.x1[:3].square().sum() if sol.xs is None else torch.nansum(sol.xs[:3].square())
+    what.backward()
+    return sol, (x0.grad, p.grad)
+
+
+@pytest.mark.parametrize("save", SAVES, ids=["last", "at", "every"])
+@pytest.mark.parametrize("method", dear(EXPLICIT))
+def test_the_gradient_is_that_of_the_walk(method, save):
+    once, grads = run(ob.Replay(), method, save)
+    walked, same = run(ob.Replay(checkpoints=1), method, save)
+    plain, _ = run(ob.Replay(), method, save, grad=False)
+    assert int(once.stats.rejected.sum()) > 0
+    assert int(once.result[3]) != ob.Result.OK
+    for a, b in zip(grads, same, strict=True):
+        assert bool(torch.isfinite(a).all())
+        assert torch.allclose(a, b, rtol=1e-11, atol=1e-13)
+    for other in (walked, plain):
+        assert torch.equal(torch.nan_to_num(once.x1), torch.nan_to_num(other.x1))
+        assert torch.equal(once.stats.accepted, other.stats.accepted)
+        assert torch.equal(once.stats.f_evals, other.stats.f_evals)
+        if other.xs is not None:
+            assert torch.equal(torch.nan_to_num(once.xs), torch.nan_to_num(other.xs))
+
+
+def test_a_step_that_all_have_kept_is_made_once():
+    calls = []
+
+    def f(t, x):
+        calls.append(1)
+        return -x
+
+    def count(**options):
+        calls.clear()
+        sol = ob.integrate(f, torch.ones(3, 2, dtype=D, requires_grad=True), (0.0, 3.0), first_step=0.01, **options)
+        assert int(sol.stats.rejected.sum()) == 0
+        return len(calls), int(sol.stats.f_evals[0])
+
+    once, needed = count()
+    assert once <= needed + 3  # and what the first look at the field costs
+    assert count(gradient=ob.Replay(checkpoints=1))[0] > 1.9 * needed
+
+
+def test_a_rejected_try_with_an_infinite_derivative_leaves_no_nan():
+    """The square root of what is cut off at 0 has an infinite derivative there, and rejected tries come there."""
+
+    def f(t, x, a):
+        return -a * x.clamp_min(0.0).sqrt()
+
+    a = torch.tensor([[3.0], [0.1]], dtype=D, requires_grad=True)
+    x0 = torch.tensor([[1.0], [1.0]], dtype=D)
+    sol = ob.integrate(f, x0, (0.0, 0.6), args=a, first_step=0.6, rtol=1e-8, atol=1e-10)
+    assert int(sol.stats.rejected[0]) > 0
+    assert int(sol.stats.rejected[1]) == 0
+    sol.x1.sum().backward()
+    exact = -0.6 * (1 - 0.3 * a.detach())  # x = (1 - a t / 2)^2
+    assert torch.allclose(a.grad, exact, rtol=1e-5)
+
+
+def test_second_derivatives_go_through():
+    x0 = torch.tensor([[0.7], [0.2]], dtype=D, requires_grad=True)
+    x1 = ob.integrate(lambda t, x: x * (1 - x), x0, (0.0, 1.0), rtol=1e-10, atol=1e-12).x1
+    (first,) = torch.autograd.grad(x1.sum(), x0, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), x0)
+    e = torch.tensor(1.0, dtype=D).exp()
+    exact = -2 * e * (e - 1) / (1 + x0.detach() * (e - 1)) ** 3
+    assert torch.allclose(second, exact, rtol=1e-6)
