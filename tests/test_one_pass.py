@@ -18,7 +18,7 @@ def field(t, x, p):
     return torch.stack([b, p[:, 0] * (1 - a * a) * b - a + 0.1 * torch.sin(t)], -1)
 
 
-def run(gradient, method="tsit5", save=ob.Last(), grad=True):
+def run(gradient, method, save, grad=True):
     """Four trajectories that reject, finish apart, or run into a pole; returns solution and gradients."""
     x0 = torch.tensor([[2.0, 0.0], [1.0, -0.5], [0.3, 0.4], [0.2, 0.0]], dtype=D).requires_grad_(grad)
     p = torch.tensor([[9.0], [2.0], [4.0], [1.0]], dtype=D).requires_grad_(grad)

@@ -34,8 +34,13 @@ class Forward:
     depend on nothing but their start (explicit, Rosenbrock, Radau, Gauss) make all steps as one batch instead of walking.
     ValueError where the field reaches another tensor that requires a gradient (a closure), for events, and for other saves
     than `Last` and `At`. Source: Hairer, Norsett & Wanner I, I.14. Caveat: first derivatives.
+    tell: called with the sensitivities themselves, {name: (dx1 (count, b, *s), dxs (count, b, k, *s))}; names are "x0", "t0",
+    "t1", "times", ("args", i) for tensor i of args, ("field", name) for parameters; entry c is the derivative by the c-th
+    number of each trajectory.
     Use: `ob.integrate(f, x0, (0.0, 9.0), args=p, gradient=ob.Forward())`.
     """
+
+    tell: Callable[[dict[Any, tuple[Tensor, Tensor]]], None] | None = None
 
     def solve(self, task: Task) -> Solution:
         """The solution with tangents, or with a graph of one node."""
@@ -53,6 +58,8 @@ class Forward:
             x1, xs = walked(*(v.detach() for v in knobs.values))
             columns = walked.at_once() or [walked.columns(i) for i in range(len(knobs.values))]
             saved = walked.saved
+            if self.tell is not None:
+                self.tell(dict(zip(knobs.names, columns, strict=True)))
         x1, xs = _Columns.apply(columns, knobs.names, x1, xs, *knobs.values)  # type: ignore[misc]
         ts = saved if isinstance(task.save, At) else None
         end = torch.where(steps.result == int(Result.OK), task.course.t1, steps.end)

@@ -26,7 +26,9 @@ class OnePass:
 
     share = 1.0
 
-    def __init__(self, f: BoundField, x0: Tensor, slope: Tensor, method: ExplicitRK, save: Save, keeper: Recorder) -> None:
+    def __init__(
+        self, f: BoundField, x0: Tensor, slope: Tensor, method: ExplicitRK, save: Save | Recorder, keeper: Recorder
+    ) -> None:
         self.whole, self.f, self.x, self.slope, self.method = f, f, x0, slope, method
         self.ids = torch.arange(len(x0), device=x0.device)
         self.save, self.keeper = save, keeper
@@ -44,8 +46,9 @@ class OnePass:
         assert taped.made is not None
         if bool(tried.kept.all()):
             end = taped.made.slope if taped.end is None else taped.end
+            assert end is not None
             self._note(tried, self.x, self.slope, taped.made, end)
-            self.x, self.slope = taped.made.x, end  # type: ignore[assignment]
+            self.x, self.slope = taped.made.x, end
             return lanes, tried
         index = tried.kept.nonzero()[:, 0]
         if len(index) == 0:
@@ -70,11 +73,10 @@ class OnePass:
             self.x, self.slope = self.x.index_select(0, stay), self.slope.index_select(0, stay)
             self.ids, self.f = ids, self.whole.take(ids)
 
-    def _note(self, tried: Attempt, x0: Tensor, slope0: Tensor, made: Step, slope1: Tensor | None) -> None:
+    def _note(self, tried: Attempt, x0: Tensor, slope0: Tensor, made: Step, slope1: Tensor) -> None:
         """The kept step of the present lanes, for what is saved of it."""
         if isinstance(self.save, Last):
             return
-        assert slope1 is not None
         step = Step(made.x, stages=made.stages)
         kept = tried._replace(x0=x0, x1=made.x, slope0=slope0, slope1=slope1, step=step, weights=x0)
         if isinstance(self.save, At):
@@ -123,6 +125,6 @@ class _Taped:
         return self.end.detach()
 
 
-def in_one_pass(method: Any, save: Save) -> bool:
+def in_one_pass(method: Any, save: Save | Recorder) -> bool:
     """Can the steps of this method be tried with their graph, and what is saved of them be kept."""
     return isinstance(method, ExplicitRK) and isinstance(save, (Last, At, Every))

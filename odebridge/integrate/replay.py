@@ -78,7 +78,7 @@ class Replay:
     def _one_pass(self, task: Task) -> Solution:
         """The solution, its steps made once."""
         keeper = recorder(task.save, task.course, task.method, limited=False)
-        tape = OnePass(task.f, task.course.x0, task.slope, task.method, task.save, keeper)
+        tape = OnePass(task.f, task.course.x0, task.slope, task.method, task.save, keeper)  # type: ignore[arg-type]
         with torch.no_grad():
             steps = replace(task.without_graph(), save=Last()).found(trying=tape)
         x1, saved = only_arrived(tape.ends(), steps.codes), keeper.packed()
