@@ -73,6 +73,29 @@ def our_loss(method: str, policy: Any, **options: Any) -> Loss:
     return loss
 
 
+class One(nn.Module):
+    """The whole batch as one trajectory: one step size and one error norm for all, as torchdiffeq and diffrax have it."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, t: Any, x: Tensor) -> Tensor:
+        """X (1, 2 b)."""
+        return self.net(t, x.reshape(-1, 2)).reshape(x.shape)
+
+
+def our_batch_loss(method: str, policy: Any) -> Loss:
+    """`our_loss` with one step size for the whole batch."""
+    ones: dict[int, One] = {}
+
+    def loss(net: nn.Module, x0: Tensor, rtol: float, atol: float) -> Tensor:
+        one = ones.setdefault(id(net), One(net))
+        return our_loss(method, policy)(one, x0.reshape(1, -1), rtol, atol)
+
+    return loss
+
+
 def our_odeint_loss(method: str) -> Loss:
     """The same with one step size for the whole batch, through the drop-in for torchdiffeq."""
 
@@ -110,9 +133,15 @@ def torchode_loss(method: str) -> Loss:
 
 LOSSES: dict[str, Loss] = {
     "odebridge:tsit5": our_loss("tsit5", ob.Replay()),
+    "odebridge:tsit5 compiled": our_loss("tsit5", ob.Replay(compiled=True)),
+    "odebridge:tsit5 compiled, steps": our_loss("tsit5", ob.Replay("steps", compiled=True)),
+    "odebridge:tsit5 steps": our_loss("tsit5", ob.Replay("steps")),
     "odebridge:tsit5 sqrt": our_loss("tsit5", ob.Replay("sqrt")),
     "odebridge:tsit5 at once": our_loss("tsit5", ob.Replay(at_once=True)),
-    "odebridge:tsit5 batch": our_odeint_loss("tsit5"),
+    "odebridge:odeint": our_odeint_loss("dopri5"),
+    "odebridge:tsit5 batch": our_batch_loss("tsit5", ob.Replay()),
+    "odebridge:tsit5 batch, compiled": our_batch_loss("tsit5", ob.Replay(compiled=True)),
+    "odebridge:tsit5 batch, compiled, steps": our_batch_loss("tsit5", ob.Replay("steps", compiled=True)),
     "odebridge:dopri8": our_loss("dopri8", ob.Replay()),
     "torchdiffeq:odeint": torchdiffeq_loss("odeint"),
     "torchdiffeq:odeint_adjoint": torchdiffeq_loss("odeint_adjoint"),

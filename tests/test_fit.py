@@ -193,7 +193,7 @@ def test_bad_input_gets_a_sentence(given, words):
 def test_the_covariance_is_that_of_repeated_measurements():
     guess = PREY * 1.02
     found = []
-    for seed in range(120):
+    for seed in range(60):
         x0, times, y = hares(k=15, sigma=0.15, seed=seed)
         found.append(
             ob.fit(ob.Problem(lotka_volterra, x0[0], (0.0, 10.0), args=guess), (times, y[0]), method="tsit5", rtol=1e-5)
@@ -202,7 +202,7 @@ def test_the_covariance_is_that_of_repeated_measurements():
     spread = torch.stack([f.parameters for f in found]).T.cov()
     said = torch.stack([f.covariance for f in found]).mean(0)
     sizes = spread.diagonal().sqrt() / said.diagonal().sqrt()
-    assert bool(((sizes > 0.8) & (sizes < 1.25)).all()), sizes
+    assert bool(((sizes > 0.75) & (sizes < 1.35)).all()), sizes
     flat = [c / c.diagonal().sqrt()[:, None] / c.diagonal().sqrt() for c in (spread, said)]
     assert float((flat[0] - flat[1]).abs().max()) < 0.25
 
@@ -210,7 +210,7 @@ def test_the_covariance_is_that_of_repeated_measurements():
 @pytest.mark.slow
 def test_the_errors_of_robertsons_rates_are_those_of_repeated_measurements():
     off = []
-    for seed in range(25):
+    for seed in range(16):
         x0, data = stiff_data(seed=seed)
         found = ob.fit(ob.Problem(robertson, x0, (0.0, 1e3), args=RATES * 1.1), data, method="rodas5p", rtol=1e-5, atol=1e-10)
         off.append((found.parameters - RATES) / found.std)

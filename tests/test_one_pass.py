@@ -44,11 +44,14 @@ def run(gradient, method, save, grad=True):
 def test_the_gradient_is_that_of_the_walk(method, save):
     once, grads = run(ob.Replay(), method, save)
     walked, same = run(ob.Replay(checkpoints=1), method, save)
+    _, back = run(ob.Replay("steps"), method, save)
     plain, _ = run(ob.Replay(), method, save, grad=False)
     assert int(once.stats.rejected.sum()) > 0
     assert int(once.result[3]) != ob.Result.OK
     for a, b in zip(grads, same, strict=True):
         assert bool(torch.isfinite(a).all())
+        assert torch.allclose(a, b, rtol=1e-11, atol=1e-13)
+    for a, b in zip(grads, back, strict=True):
         assert torch.allclose(a, b, rtol=1e-11, atol=1e-13)
     for other in (walked, plain):
         assert torch.equal(torch.nan_to_num(once.x1), torch.nan_to_num(other.x1))
@@ -100,3 +103,47 @@ def test_second_derivatives_go_through():
     e = torch.tensor(1.0, dtype=D).exp()
     exact = -2 * e * (e - 1) / (1 + x0.detach() * (e - 1)) ** 3
     assert torch.allclose(second, exact, rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", [ob.Replay(compiled=True), ob.Replay("steps", compiled=True)], ids=["plain", "steps"])
+def test_compiled_steps_have_the_same_gradient_where_lanes_reject_finish_and_fail(policy):
+    for save in (ob.Last(), ob.At([0.0, 0.2, 0.21, 0.9])):
+        eager, grads = run(ob.Replay(), "tsit5", save)
+        compiled, same = run(policy, "tsit5", save)
+        for name in ("accepted", "rejected", "f_evals"):  # near the pole of the last one every rounding decides
+            assert torch.equal(getattr(eager.stats, name)[:3], getattr(compiled.stats, name)[:3])
+        assert torch.allclose(eager.x1[:3], compiled.x1[:3], rtol=1e-10, atol=1e-12)
+        for a, b in zip(grads, same, strict=True):
+            assert torch.allclose(a, b, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.slow
+def test_a_network_is_compiled_once_for_many_solves():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)).double()
+
+    class Field(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, t, x):
+            return self.net(x)
+
+    field, found = Field(), []
+    torch._dynamo.utils.counters.clear()
+    x0 = torch.tensor([[0.3, 0.1], [1.0, -1.0]], dtype=D)
+    for policy in (ob.Replay(), ob.Replay(compiled=True), ob.Replay(compiled=True)):
+        field.zero_grad()
+        ob.integrate(field, x0, (0.0, 1.0), rtol=1e-7, gradient=policy).x1.square().sum().backward()
+        found.append([p.grad.clone() for p in field.parameters()])
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    for other in found[1:]:
+        assert all(torch.allclose(a, b, rtol=1e-8, atol=1e-12) for a, b in zip(found[0], other, strict=True))
+
+
+def test_compiled_steps_are_for_explicit_methods():
+    x0 = torch.ones(1, 2, dtype=D, requires_grad=True)
+    with pytest.raises(ValueError, match="explicit methods"):
+        ob.integrate(lambda t, x: -x, x0, (0.0, 1.0), method="rodas5p", gradient=ob.Replay(compiled=True))

@@ -18,7 +18,7 @@ from torch import Tensor
 from odebridge.core.protocols import Counts, Method, Observation, Step, StepController, Tried
 from odebridge.core.result import RUNNING, Result
 from odebridge.core.shapes import every, merge, per_sample, take, tree_map
-from odebridge.core.tolerance import Tolerance, rms
+from odebridge.core.tolerance import Tolerance
 from odebridge.integrate.jumps import Piece
 from odebridge.integrate.limits import Nonnegative
 from odebridge.integrate.system import BoundField
@@ -135,7 +135,7 @@ def attempt(
         trouble = torch.where(step.trouble != int(Result.OK), step.trouble, trouble)
     usable = trouble == int(Result.OK)
     order = method.error_order if step.order is None else step.order
-    error = rms(estimate / weights).double()
+    error = lanes.tol.ratio(estimate, x, x1)
     if isinstance(after, Nonnegative):
         error = torch.maximum(error, after.undershoot(step.x, weights))
     error = torch.where(usable & torch.isfinite(error), error, torch.inf)
@@ -207,11 +207,15 @@ def reach(
         alive = int(running.sum())
         if alive < len(running) and alive <= share * len(running):
             # What methods and controllers remember is of no use any more, and its form may have changed since the start.
-            finished.append(take(lanes._replace(memory=None, control=None), (~running).nonzero()[:, 0]))
+            plain = lanes._replace(memory=None, control=None)
             if alive == 0:
+                finished.append(plain)
                 break
+            finished.append(take(plain, (~running).nonzero()[:, 0]))
             lanes = take(lanes, running.nonzero()[:, 0])
         here = replace(f, args=lanes.args, tol=lanes.tol, window=lanes.piece and lanes.piece.window)
         lanes = watch(*trying(lanes, here, method, controller, after, max_steps))
+    if len(finished) == 1:
+        return finished[0]
     everyone = tree_map(lambda *parts: torch.cat(parts), *finished)
     return take(everyone, everyone.ids.argsort())

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from odebridge.core.protocols import Step, StepController
+from odebridge.core.result import RUNNING
 from odebridge.core.shapes import per_sample, take, tree_map
+from odebridge.integrate.fused import Fused
 from odebridge.integrate.gradient import end_slope
 from odebridge.integrate.loops import After, Attempt, Lanes, attempt
 from odebridge.integrate.save import At, Every, Last, Recorder, Save
@@ -21,17 +23,18 @@ class OnePass:
 
     So no rejected, failed or finished lane is in the graph: 0 * inf behind a `where` would be nan. Decisions are made on
     detached numbers, and are those of `attempt`. The loop drops finished lanes at once (`share`), since they would cost a
-    second try in every round.
+    second try in every round. A compiled step needs a batch of one size: there the lanes that are out of it make the step of
+    one that is in, whose derivative is finite, and nothing comes back from them.
     """
 
-    share = 1.0
-
     def __init__(
-        self, f: BoundField, x0: Tensor, slope: Tensor, method: ExplicitRK, save: Save | Recorder, keeper: Recorder
+        self, f: BoundField, x0: Tensor, slope: Tensor, method: ExplicitRK | Fused, save: Save | Recorder, keeper: Recorder
     ) -> None:
         self.whole, self.f, self.x, self.slope, self.method = f, f, x0, slope, method
         self.ids = torch.arange(len(x0), device=x0.device)
         self.save, self.keeper = save, keeper
+        self.fixed = isinstance(method, Fused)
+        self.share = 0.5 if self.fixed else 1.0
         self.parked: list[tuple[Tensor, Tensor]] = []
         self.steps: list[Attempt] = []
 
@@ -41,7 +44,8 @@ class OnePass:
         """One round."""
         if len(lanes.ids) != len(self.ids):
             self._gather(lanes.ids)
-        taped = _Taped(self)
+        running = lanes.result == RUNNING
+        taped = _Taped(self, self._places(running))
         lanes, tried = attempt(lanes, taped, taped, controller, None, max_steps)  # type: ignore[arg-type]
         assert taped.made is not None
         if bool(tried.kept.all()):
@@ -53,16 +57,36 @@ class OnePass:
         index = tried.kept.nonzero()[:, 0]
         if len(index) == 0:
             return lanes, tried
-        slim = tried._replace(step=Step(tried.x1), powers=None)
-        slim = take(slim, index)
         with torch.enable_grad():
-            x, slope, some = self.x.index_select(0, index), self.slope.index_select(0, index), self.f.take(index)
-            made = self.method.advance(some, slim.t0, x, slim.dt, per_sample(slim.dt, x), slope)
-            end = made.slope if made.slope is not None else end_slope(some, slim.t1, made.x)
-            self._note(slim, x, slope, made, end)
+            if not self.fixed:
+                made, end = self._made(tried, index)
+            else:
+                good = bool((tried.kept == running).all())
+                whole, end = (taped.made, taped.end) if good else self._made(tried, self._places(tried.kept))
+                end = whole.slope if end is None else end
+                made = take(Step(whole.x, stages=whole.stages), index)
+                end = end.index_select(0, index)  # type: ignore[union-attr]
+            assert end is not None
+            slim = take(tried._replace(step=Step(tried.x1)), index)
+            self._note(slim, self.x.index_select(0, index), self.slope.index_select(0, index), made, end)
             self.x = self.x.index_put((index,), made.x)
             self.slope = self.slope.index_put((index,), end)
         return lanes._replace(x=self.x.detach(), slope=self.slope.detach()), tried
+
+    def _places(self, chosen: Tensor) -> Tensor | None:
+        """Whose step each lane makes: its own if chosen, else that of the first that is; None: their own, all of them."""
+        if not self.fixed or bool(chosen.all()) or not bool(chosen.any()):
+            return None
+        own = torch.arange(len(chosen), device=chosen.device)
+        return torch.where(chosen, own, chosen.nonzero()[0, 0])
+
+    def _made(self, tried: Attempt, index: Tensor | None) -> tuple[Step, Tensor | None]:
+        """The step of the lanes `index` once more, with its graph, and the slope at its end."""
+        assert index is not None
+        t0, t1, dt, x, slope = (v.index_select(0, index) for v in (tried.t0, tried.t1, tried.dt, self.x, self.slope))
+        some = self.f.take(index)
+        made = self.method.advance(some, t0, x, dt, per_sample(dt, x), slope)
+        return made, made.slope if made.slope is not None else end_slope(some, t1, made.x)
 
     def _gather(self, ids: Tensor) -> None:
         """Park the lanes that have left the batch; ids rise."""
@@ -99,8 +123,8 @@ class OnePass:
 class _Taped:
     """Method and field of one round as `attempt` sees them: their answers detached, the graph kept aside."""
 
-    def __init__(self, tape: OnePass) -> None:
-        self.tape = tape
+    def __init__(self, tape: OnePass, places: Tensor | None) -> None:
+        self.tape, self.places = tape, places
         self.made: Step | None = None
         self.end: Tensor | None = None
 
@@ -113,7 +137,12 @@ class _Taped:
         """The try with its graph; the error estimate needs none."""
         tape = self.tape
         with torch.enable_grad():
-            self.made = tape.method.advance(tape.f, t, tape.x, dt, h, tape.slope)
+            given = (t, tape.x, dt, h, tape.slope)
+            f = tape.f
+            if self.places is not None:
+                given = tuple(v.index_select(0, self.places) for v in given)
+                f = f.take(self.places)
+            self.made = tape.method.advance(f, *given)
         plain: Step = tree_map(Tensor.detach, self.made)
         return plain._replace(error=tape.method.estimate(plain.stages, h))
 
@@ -127,4 +156,4 @@ class _Taped:
 
 def in_one_pass(method: Any, save: Save | Recorder) -> bool:
     """Can the steps of this method be tried with their graph, and what is saved of them be kept."""
-    return isinstance(method, ExplicitRK) and isinstance(save, (Last, At, Every))
+    return isinstance(method, (ExplicitRK, Fused)) and isinstance(save, (Last, At, Every))

@@ -164,7 +164,7 @@ class _Steps(Recorder):
 
 
 @dataclass
-class _Times(Recorder):
+class Times(Recorder):
     """States at given times."""
 
     course: Course
@@ -288,7 +288,7 @@ def recorder(save: Save | Recorder, course: Course, method: Method, limited: boo
     if isinstance(save, Recorder):
         return save
     if isinstance(save, At):
-        return _Times(course, method, save_times(save, course), limited, save.of)
+        return Times(course, method, save_times(save, course), limited, save.of)
     if isinstance(save, Last):
         return _Nothing()
     return _Steps(course, method, isinstance(save, Dense), limited, None if isinstance(save, Dense) else save.of)
