@@ -131,14 +131,17 @@ def test_a_network_is_compiled_once_for_many_solves():
         def forward(self, t, x):
             return self.net(x)
 
-    field, found = Field(), []
+    field, found, graphs = Field(), [], []
     torch._dynamo.utils.counters.clear()
     x0 = torch.tensor([[0.3, 0.1], [1.0, -1.0]], dtype=D)
     for policy in (ob.Replay(), ob.Replay(compiled=True), ob.Replay(compiled=True)):
         field.zero_grad()
         ob.integrate(field, x0, (0.0, 1.0), rtol=1e-7, gradient=policy).x1.square().sum().backward()
         found.append([p.grad.clone() for p in field.parameters()])
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert graphs[0] == 0
+    assert graphs[1] == graphs[2]
+    assert 1 <= graphs[1] <= 2
     for other in found[1:]:
         assert all(torch.allclose(a, b, rtol=1e-8, atol=1e-12) for a, b in zip(found[0], other, strict=True))
 
