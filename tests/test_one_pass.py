@@ -146,6 +146,64 @@ def test_a_network_is_compiled_once_for_many_solves():
         assert all(torch.allclose(a, b, rtol=1e-8, atol=1e-12) for a, b in zip(found[0], other, strict=True))
 
 
+def test_steps_made_again_keep_one_step_in_memory_and_have_first_derivatives():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(2, 64), torch.nn.Tanh(), torch.nn.Linear(64, 2)).double()
+
+    def kept(policy, t1):
+        seen = {}
+
+        def pack(v):
+            seen[v.untyped_storage().data_ptr()] = (v.untyped_storage().nbytes(), v)
+            return v
+
+        x0 = torch.randn(16, 2, dtype=D, generator=torch.Generator().manual_seed(0))
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda v: v):
+            sol = ob.integrate(
+                lambda t, x: net(x), x0, (0.0, t1), controller="fixed", first_step=0.1, gradient=policy, save=ob.At([0.05])
+            )
+        return sum(n for n, _ in seen.values()), sol
+
+    assert kept(ob.Replay(), 4.0)[0] > 3.5 * kept(ob.Replay(), 1.0)[0]
+    assert kept(ob.Replay("steps"), 4.0)[0] < 0.05 * kept(ob.Replay(), 4.0)[0]
+    sol = kept(ob.Replay("steps"), 0.5)[1]
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.grad(sol.x1.sum() + sol.xs.sum(), list(net.parameters()), create_graph=True)
+
+
+def test_a_parameter_that_enters_later_is_an_error_where_steps_are_made_again():
+    late = torch.tensor(0.5, dtype=D, requires_grad=True)
+    early = torch.tensor(0.5, dtype=D, requires_grad=True)
+
+    def f(t, x):
+        return -early * x if float(t[0]) < 0.5 else -(early + late) * x
+
+    x1 = ob.integrate(f, torch.ones(1, 1, dtype=D), (0.0, 1.0), gradient=ob.Replay("steps")).x1
+    with pytest.raises(RuntimeError, match="not used at the start"):
+        x1.sum().backward()
+
+
+def test_forward_tells_the_sensitivities():
+    told = {}
+    x0 = torch.tensor([[1.0], [2.0]], dtype=D)
+    p = torch.tensor([[0.5, 0.1], [0.7, 0.2]], dtype=D, requires_grad=True)
+    policy = ob.Forward(tell=told.update)
+    for method in ("tsit5", "bdf"):  # all steps as one batch, and one by one
+        ob.integrate(
+            lambda t, x, p: -p[:, :1] * x + p[:, 1:], x0, (0.0, 1.0), args=p, method=method, gradient=policy, rtol=1e-9,
+            atol=1e-11, save=ob.At([0.5, 1.0]),
+        )  # fmt: skip
+        end, kept = told[("args", 0)]
+        assert end.shape == (2, 2, 1)
+        assert kept.shape == (2, 2, 2, 1)
+        a, c = p.detach().unbind(1)
+        e = torch.exp(-a)
+        by_c = (1 - e) / a
+        by_a = -e * x0[:, 0] + c * (e * a - (1 - e)) / a**2
+        assert torch.allclose(end[:, :, 0], torch.stack([by_a, by_c]), rtol=1e-6)
+        assert torch.allclose(kept[:, :, 1], end)
+
+
 def test_compiled_steps_are_for_explicit_methods():
     x0 = torch.ones(1, 2, dtype=D, requires_grad=True)
     with pytest.raises(ValueError, match="explicit methods"):
