@@ -23,11 +23,15 @@ Loss = Callable[[nn.Module, Tensor, float, float], Tensor]
 
 
 class Net(nn.Module):
-    """dx/dt = W3 tanh(W2 tanh(W1 x + b1) + b2) + b3; weights of PyTorch's own start times 2, so that steps are many."""
+    """dx/dt = W3 tanh(W2 tanh(W1 x + b1) + b2) + b3; weights of PyTorch's own start times 2, so that steps are many.
 
-    def __init__(self) -> None:
+    speed multiplies it, which is a solve of so many units of time.
+    """
+
+    def __init__(self, speed: float = 1.0) -> None:
         super().__init__()
         torch.manual_seed(0)
+        self.speed = speed
         self.net = nn.Sequential(
             nn.Linear(2, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 2)
         ).requires_grad_()  # fmt: skip
@@ -37,7 +41,7 @@ class Net(nn.Module):
 
     def forward(self, t: Any, x: Tensor) -> Tensor:
         """f(t, x)."""
-        return self.net(x)
+        return self.net(x) if self.speed == 1.0 else self.speed * self.net(x)
 
 
 def states(b: int, dtype: torch.dtype) -> Tensor:
@@ -171,7 +175,7 @@ def _run(row: np.ndarray, seconds: float, cpu: float, b: int, compiling: float =
 
 
 @cache
-def jax_gradient(name: str, b: int, dtype: torch.dtype) -> Callable[[float, float], Any]:
+def jax_gradient(name: str, b: int, dtype: torch.dtype, speed: float = 1.0) -> Callable[[float, float], Any]:
     """Value and gradient by diffrax, jit and RecursiveCheckpointAdjoint, of (rtol, atol)."""
     jax, diffrax = optional("jax"), optional("diffrax")
     jax.config.update("jax_enable_x64", True)
@@ -180,7 +184,7 @@ def jax_gradient(name: str, b: int, dtype: torch.dtype) -> Callable[[float, floa
     x0, when = jnp.asarray(states(b, dtype).numpy()), jnp.asarray(times(dtype).numpy())
 
     def field(t: Any, y: Any, w: Any) -> Any:
-        return jnp.tanh(jnp.tanh(y @ w[0].T + w[1]) @ w[2].T + w[3]) @ w[4].T + w[5]
+        return speed * (jnp.tanh(jnp.tanh(y @ w[0].T + w[1]) @ w[2].T + w[3]) @ w[4].T + w[5])
 
     def solved(y: Any, w: Any, rtol: Any, atol: Any) -> Any:
         return diffrax.diffeqsolve(
