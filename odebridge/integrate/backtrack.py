@@ -44,7 +44,7 @@ class Backtrack:
         self.task, self.rounds = task, rounds
         plain, of = task.without_graph(), task.f.field
         owned = [p for p in of.parameters() if p.requires_grad] if isinstance(of, nn.Module) else []
-        known = {id(p): p for p in owned}
+        known: dict[int, Tensor] = {id(p): p for p in owned}
         known.update((id(v), v) for v in leaves_of(plain.f, plain.course.t0, plain.course.x0))
         self.shared = list(known.values())
         course = plain.course

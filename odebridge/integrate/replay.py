@@ -72,7 +72,9 @@ class Replay:
         """Steps between two checkpoints; 0 without."""
         if self.checkpoints is None or steps == 0:
             return 0
-        count = {"sqrt": math.isqrt(steps - 1) + 1, "steps": steps}.get(self.checkpoints, self.checkpoints)
+        if self.checkpoints == "steps":
+            return 1
+        count = math.isqrt(steps - 1) + 1 if self.checkpoints == "sqrt" else self.checkpoints
         return -(-steps // count)
 
     def _fits_one_pass(self, task: Task) -> bool:
