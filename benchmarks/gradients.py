@@ -119,7 +119,7 @@ def main() -> None:
     if "stiff" in parts:
         for b in (1, 20) if given.quick else (1, 1000):
             who = stiff.contenders(compiled=given.compiled)
-            todo.append(Contest(f"Robertson's rates, B={b}", stiff.task(b), stiff.truth(), 1e-6, (1e-4, 1e-6), who))
+            todo.append(Contest(f"Robertson's rates, B={b}", stiff.task(b), stiff.truth(), 1e-6, (1e-6, 1e-8), who))
     if todo:
         hold("gradients", "Gradients", TEXT, todo, given)
     if "memory" in parts:
