@@ -29,7 +29,8 @@ from odebridge.integrate import (
 from odebridge.methods import list_methods
 from odebridge.nets import list_models
 from odebridge.problems import Problem, list_problems, solve
-from odebridge.train.fit_problem import Fit, fit
+from odebridge.train.fit_problem import fit
+from odebridge.train.fitted import Fit
 from odebridge.train.measured import Measured
 
 __version__ = "0.1.0"

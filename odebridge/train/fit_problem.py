@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy.optimize import least_squares, minimize
 from torch import Tensor
 
-from odebridge.integrate import At, Forward, Replay, integrate
+from odebridge.integrate import Forward, Replay
 from odebridge.integrate.api import Gradient
 from odebridge.problems.base import Problem
+from odebridge.train.fitted import Fit, Observe
+from odebridge.train.fitted import seen as seen_of
+from odebridge.train.fitted import solved as solved_at
 from odebridge.train.measured import Measured, Table, table
 from odebridge.train.unknowns import Unknowns
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Observe = Callable[[Tensor, Tensor], Tensor]
 FEW = 50  # free parameters up to which sensitivities are worth it
 FLAT = 40  # trials of Adam without progress after which it ends
 HILL = 1e3  # where a solve fails the cost is read as so many times the last good one, rising with the distance
@@ -33,60 +32,6 @@ class Trial(NamedTuple):
     cost: float  # half the sum of squared weighted residuals; infinite where the solve failed
     best: float
     parameters: Tensor  # (p,)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Fit:
-    """The outcome of `fit`.
-
-    parameters (p,) with their names; std (p,) and covariance (p, p): of the free ones, 0 for those held, None where no value is
-    left over to estimate the noise from or the data do not determine them; residuals (b, k, d): measured minus fitted, NaN
-    where nothing counts; cost: half the sum of squared weighted residuals; f_evals and solves: all trials together, without
-    the sensitivities; ok: converged; message: why it has ended. problem: with the fitted parameters in it.
-    """
-
-    parameters: Tensor
-    names: tuple[str, ...]
-    std: Tensor | None
-    covariance: Tensor | None
-    residuals: Tensor
-    cost: float
-    f_evals: int
-    solves: int
-    failed_trials: int
-    ok: bool
-    message: str
-    problem: Problem
-    data: Table = field(repr=False)
-    method: str = "tsit5"
-    options: dict[str, Any] = field(default_factory=dict, repr=False)
-    observe: Observe | None = None
-
-    def __repr__(self) -> str:
-        errors = [None] * len(self.names) if self.std is None else self.std.tolist()
-        rows = [
-            f"  {n} = {v:.6g}" + ("" if e is None else f" +- {e:.2g}")
-            for n, v, e in zip(self.names, self.parameters.tolist(), errors, strict=True)
-        ]
-        rows = rows if len(rows) <= 20 else [*rows[:20], f"  ... {len(rows) - 20} more"]
-        head = f"Fit({'ok' if self.ok else 'not converged'}, cost={self.cost:.6g}, {self.solves} solves)"
-        return "\n".join([head, *rows, f"  {self.message}"])
-
-    def plot(self, trajectory: int = 0, title: str = "") -> Figure:
-        """Measured points and the fitted curve of one trajectory, a matplotlib figure."""
-        from odebridge.core.plot import plot_fit  # matplotlib is slow to import
-
-        times = self.data.times if self.data.times.dim() == 1 else self.data.times[trajectory]
-        low, high = times[times > 0].min(), times.max()
-        spread = bool(times.median() < 1e-2 * high) and bool(times.min() >= 0)
-        begin, end = (float(v.log10()) for v in (low, high)) if spread else (float(times.min()), float(high))
-        fine = (torch.logspace if spread else torch.linspace)(begin, end, 300, dtype=torch.float64)
-        fine = fine.clamp(float(times.min()), float(high)).sort().values
-        lanes = self.problem.batched()
-        sol = _solved(lanes.field, lanes, lanes.args, fine, self.method, self.options, None)
-        curve = _seen(sol.xs, fine, self.observe)[trajectory % len(lanes.x0)]
-        shown = torch.where(self.data.keep, self.data.values, torch.nan)[trajectory]
-        return plot_fit(times.numpy(), shown.numpy(), fine.numpy(), curve.numpy(), title)
 
 
 def fit(
@@ -207,7 +152,7 @@ class _Search:
         given = {**given, **shared, **options}
         search = cls(lanes, seen, unknowns, observe, by, method or "auto", gradient or Replay(), given, progress)
         xs = search.solved(unknowns.start, None).xs
-        shape = _seen(xs, seen.times, observe).shape
+        shape = seen_of(xs, seen.times, observe).shape
         if shape != seen.values.shape:
             raise ValueError(f"data: values are {tuple(seen.values.shape)} and what is observed is {tuple(shape)}.")
         return search
@@ -227,7 +172,7 @@ class _Search:
         """The solution at p; with a gradient policy the tensors that were turned are kept in `turned`."""
         with torch.set_grad_enabled(gradient is not None):
             system, args, self.turned = self.unknowns.system(p, len(self.data.values), grad=gradient is not None)
-            sol = _solved(system, self.lanes, args, self.data.times, self.method, self.options, gradient)
+            sol = solved_at(system, self.lanes, args, self.data.times, self.method, self.options, gradient)
         self.solves, self.f_evals = self.solves + 1, self.f_evals + int(sol.stats.f_evals.sum())
         if self.method == "auto":
             self.method = "rodas5p" if int(sol.stats.factorisations.sum()) else "tsit5"
@@ -243,7 +188,7 @@ class _Search:
         if len(self.at_last) and torch.equal(theta, self.at_last):
             return self.last
         p = self.unknowns.numbers(theta)
-        out = self.weighted(_seen(self.solved(p, None).xs, self.data.times, self.observe))
+        out = self.weighted(seen_of(self.solved(p, None).xs, self.data.times, self.observe))
         self.tell(theta, p, 0.5 * float(out.square().sum()))
         self.at_last, self.last = theta.clone(), out
         return out
@@ -270,7 +215,7 @@ class _Search:
         """Of the residuals along dxs."""
         if self.observe is not None:
             seen = self.observe
-            dxs = torch.func.jvp(lambda x: _seen(x, self.data.times, seen), (xs,), (dxs,))[1]
+            dxs = torch.func.jvp(lambda x: seen_of(x, self.data.times, seen), (xs,), (dxs,))[1]
         return (dxs * self.data.weights)[self.data.keep]
 
     def descent(self, theta: Tensor) -> tuple[float, Tensor]:
@@ -278,7 +223,7 @@ class _Search:
         p = self.unknowns.numbers(theta)
         sol = self.solved(p, self.gradient)
         with torch.enable_grad():
-            cost = 0.5 * self.weighted(_seen(sol.xs, self.data.times, self.observe)).square().sum()
+            cost = 0.5 * self.weighted(seen_of(sol.xs, self.data.times, self.observe)).square().sum()
         value = float(cost.detach())
         self.tell(theta, p, value)
         if not np.isfinite(value):
@@ -318,7 +263,7 @@ class _Search:
         u = self.unknowns
         p = u.numbers(theta)
         f_evals, solves = self.f_evals, self.solves
-        y = _seen(self.solved(p, None).xs, self.data.times, self.observe)
+        y = seen_of(self.solved(p, None).xs, self.data.times, self.observe)
         off = torch.where(self.data.keep, self.data.values - y, torch.nan)
         cost = 0.5 * float(self.weighted(y).square().sum())
         covariance = self.spread(theta, p, cost) if np.isfinite(cost) and len(theta) <= FEW else None
@@ -349,20 +294,3 @@ class _Search:
         whole = torch.zeros(len(p), len(p), dtype=torch.float64)
         whole[free[:, None], free] = small
         return whole
-
-
-def _solved(
-    system: Any, lanes: Problem, args: Any, times: Tensor, method: str, options: dict[str, Any], gradient: Gradient | None
-) -> Any:
-    span = (lanes.span[0], times.max(-1).values if times.dim() == 2 else float(times.max()))
-    policy = {} if gradient is None else {"gradient": gradient}
-    return integrate(system, lanes.x0, span, args=args, method=method, save=At(times), throw=False, **{**options, **policy})
-
-
-def _seen(xs: Tensor, times: Tensor, observe: Observe | None) -> Tensor:
-    """What is observed of the states xs (b, k, n), (b, k, d)."""
-    if observe is None:
-        return xs
-    b, k = xs.shape[:2]
-    t = times.expand(b, k).reshape(-1).to(xs.dtype)
-    return observe(t, xs.flatten(0, 1)).reshape(b, k, -1)
