@@ -506,3 +506,32 @@ def test_the_same_bounces_as_torchdiffeq():
         found.append([t.detach().reshape(()), ball.gravity.grad, ball.height.grad, ball.log_radius.grad, ball.start.grad])
     for a, b in zip(*found, strict=True):
         assert torch.allclose(a, b, rtol=1e-5)
+
+
+def test_a_flow_that_differentiates_itself_under_both_gradients():
+    """A continuous normalising flow calls requires_grad_ on its state and takes the trace of its own Jacobian."""
+
+    class Flow(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)).double()
+
+        def forward(self, t, states):
+            z = states[0]
+            with torch.set_grad_enabled(True):
+                z.requires_grad_(True)
+                dz = self.net(z)
+                trace = sum(torch.autograd.grad(dz[:, i].sum(), z, create_graph=True)[0][:, i] for i in range(2))
+            return dz, -trace[:, None]
+
+    flow = Flow()
+    z0, t = torch.tensor([[0.3, -0.2], [1.0, 0.5]], dtype=D), torch.tensor([1.0, 0.0], dtype=D)
+    found = []
+    for solver in (odeint, odeint_adjoint):
+        flow.zero_grad()
+        z, logp = solver(flow, (z0, torch.zeros(2, 1, dtype=D)), t, rtol=1e-8, atol=1e-10)
+        (z[-1].square().sum() + logp[-1].sum()).backward()
+        found.append([p.grad.clone() for p in flow.parameters()])
+    for a, b in zip(*found, strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-8)

@@ -65,3 +65,22 @@ def plot_solution(sol: Solution, trajectory: int = 0, title: str = "") -> Figure
     if title:
         fig.suptitle(title)
     return fig
+
+
+def plot_fit(times: np.ndarray, measured: np.ndarray, curve_times: np.ndarray, curve: np.ndarray, title: str = "") -> Figure:
+    """Measured values (k, d) at times (k,) as points, a fitted curve (m, d) at (m,) as lines, one panel for each component."""
+    d = min(measured.shape[1], len(COLOURS))
+    fig, axes = plt.subplots(d, 1, sharex=True, figsize=(7.2, max(1.9 * d, 2.6)), layout="constrained", squeeze=False)
+    for i, axis in enumerate(axes[:, 0]):
+        axis.plot(curve_times, curve[:, i], color=COLOURS[i], lw=1.4, label="fitted")
+        axis.plot(times, measured[:, i], "o", ms=3.5, color="0.25", label="measured")
+        axis.set_ylabel(f"y[{i}]")
+        axis.grid(alpha=0.25)
+    axes[0, 0].legend(ncols=2, fontsize=8, frameon=False)
+    positive = times[times > 0]
+    if len(positive) > 2 and times.min() >= 0 and np.median(positive) < 1e-2 * positive.max():
+        axes[-1, 0].set_xscale("log")
+    axes[-1, 0].set_xlabel("time t")
+    if title:
+        fig.suptitle(title)
+    return fig

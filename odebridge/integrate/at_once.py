@@ -9,9 +9,9 @@ from torch import Tensor
 
 from odebridge.core.derivatives import refuse_second
 from odebridge.core.shapes import per_sample
-from odebridge.integrate.gradient import Path, Place
+from odebridge.integrate.gradient import Path, Place, StepTape
 from odebridge.integrate.loops import Attempt, limited
-from odebridge.integrate.save import Recorder
+from odebridge.integrate.save import Recorder, Saved
 from odebridge.methods.collocation import Collocation
 from odebridge.methods.explicit_rk import ExplicitRK
 from odebridge.methods.rosenbrock import Rosenbrock
@@ -22,10 +22,17 @@ ONE_STEP = (ExplicitRK, Rosenbrock, Collocation)
 
 def together(path: Path, states: Tensor, recorder: Recorder) -> tuple[Tensor, Tensor]:
     """The ends x1 (b, *s) and what is saved. states (n, *s): where each step begins, trajectory 0's first, in time."""
-    count, first, course = path.count, path.first, path.course
+    x = states.detach().requires_grad_()
+    ends, saved = made(path, x, recorder)
+    xs = ends[:0] if saved.xs is None else saved.xs
+    return _Chain.apply((path.count, path.first, x, ends, xs), ends, xs, path.course.x0)  # type: ignore[return-value]
+
+
+def made(path: Path, x: Tensor, recorder: Recorder) -> tuple[Tensor, Saved]:
+    """All kept steps from where they begin, x (n, *s): their ends (n, *s) and what is saved of them."""
+    count, first = path.count, path.first
     ids = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
     k = torch.arange(len(ids), device=ids.device) - first[ids]
-    x = states.detach().requires_grad_()
     t, t_end, dt = path.times(ids, k)
     f = path.f.take(ids)
     slope0 = f(t, x)
@@ -34,9 +41,13 @@ def together(path: Path, states: Tensor, recorder: Recorder) -> tuple[Tensor, Te
     slope1 = step.slope if step.slope is not None and path.after is None else (f(t_end, ends) if path.ends else slope0)
     everyone = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
     recorder.take(Attempt(ids, everyone, t, t_end, dt, x, ends, slope0, slope1, step, path.errors[ids, k], ends))
-    xs = recorder.packed().xs
-    xs = ends[:0] if xs is None else xs
-    return _Chain.apply((count, first, x, ends, xs), ends, xs, course.x0)  # type: ignore[return-value]
+    return ends, recorder.packed()
+
+
+def in_order(tape: StepTape) -> Tensor:
+    """Where each step begins (n, *s), trajectory 0's first, in time; the tape has kept them."""
+    assert tape.states is not None
+    return torch.cat(tape.states)[torch.cat(tape.ids).argsort(stable=True)]
 
 
 class _Chain(torch.autograd.Function):

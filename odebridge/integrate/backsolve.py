@@ -22,6 +22,7 @@ from odebridge.integrate.save import Course, Recorder, Saved, coefficients
 from odebridge.integrate.span import Limits, Task
 from odebridge.integrate.system import BoundField, Tally
 from odebridge.methods.catalogue import METHODS
+from odebridge.methods.explicit_rk import ExplicitRK
 
 if TYPE_CHECKING:
     from odebridge.integrate.adjoint import Adjoint
@@ -56,14 +57,19 @@ class Adjoined:
     f: BoundField
     shape: torch.Size
     track: Track | None
+    plain: bool = False  # nobody differentiates it: plain autograd, which a field may use inside of itself too
 
     def __call__(self, t: Tensor, z: Tensor, args: Any) -> Tensor:
         """The field."""
         ids, own = args
         x, a = self.split(ids, t, z)
         f = replace(self.f, args=own, tol=None, tally=None)
-        slope, pull = vjp(lambda y: f(t, y), x)  # type: ignore[misc]
-        back = -pull(a)[0].flatten(1)
+        if self.plain:
+            slope, pulled = _pulled(f, t, x, a)
+        else:
+            slope, pull = vjp(lambda y: f(t, y), x)  # type: ignore[misc]
+            pulled = pull(a)[0]
+        back = -pulled.flatten(1)
         return back if self.track is not None else torch.cat([slope.flatten(1), back], 1)
 
     def split(self, ids: Tensor, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,6 +78,15 @@ class Adjoined:
             return self.track(ids, t).to(z.dtype), z.reshape(-1, *self.shape)
         x, a = z.chunk(2, 1)
         return x.reshape(-1, *self.shape), a.reshape(-1, *self.shape)
+
+
+def _pulled(f: BoundField, t: Tensor, x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    """The slope and (df/dx)^T a."""
+    with torch.enable_grad():
+        y = x.detach().requires_grad_()
+        slope = f(t, y)
+    (pulled,) = torch.autograd.grad(slope, y, a, allow_unused=True) if slope.requires_grad else (None,)
+    return slope.detach(), torch.zeros_like(x) if pulled is None else pulled
 
 
 @dataclass
@@ -106,11 +121,12 @@ class Quadrature(Recorder):
     def _add(self, ids: Tensor, t: Tensor, x: Tensor, a: Tensor) -> None:
         with torch.enable_grad():
             own = tree_map(lambda v: v.detach().requires_grad_(v.is_floating_point()), take(self.field.f.args, ids))
-            out = replace(self.field.f, args=own, tol=None)(t, x.detach())
+            y = x.detach().requires_grad_()  # so that a field which differentiates itself makes no leaf of its own
+            out = replace(self.field.f, args=own, tol=None)(t, y)
         if not out.requires_grad:
             return
         wanted = [*self.shared, *leaves(own)]
-        if {id(v) for v in reached(out)} - {id(v) for v in wanted}:
+        if {id(v) for v in reached(out)} - {id(v) for v in (y, *wanted)}:
             raise RuntimeError(
                 "gradient: the field uses a tensor that requires a gradient and was not used at the start of the solve, so "
                 "Adjoint does not know it; make it a parameter of an nn.Module that is the field, pass it as args, or use "
@@ -194,7 +210,7 @@ class Backward:
         if len(ids) == 0:
             return a, drift
         shape, scale = a.shape[1:], scale[ids]
-        field = Adjoined(task.f, shape, self.track)
+        field = Adjoined(task.f, shape, self.track, isinstance(task.method, ExplicitRK))
         t, t1 = self.ts[j][ids], self.ts[j - 1][ids]
         z = (a[ids] / per_sample(scale, a)).flatten(1)
         if self.track is None:

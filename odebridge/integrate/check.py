@@ -19,6 +19,8 @@ from odebridge.integrate.save import At, Dense, Every, Last, clock_values
 from odebridge.integrate.system import BoundField, check_output
 from odebridge.methods.explicit_rk import ExplicitRK
 
+LOOK = 16  # trajectories that the field is tried on
+
 
 def state(x0: Any) -> Tensor:
     """x0 as a floating or complex tensor (b, *s)."""
@@ -261,8 +263,20 @@ def _same_alone(f: BoundField, t0: Tensor, t1: Tensor, x0: Tensor, slope: Tensor
         ) from error
     check_output(alone, x0[:1])
     # Equal rows and equal times hide coupling and a wrong broadcast of t, so the others are moved for one more look.
-    away = torch.arange(len(x0), device=x0.device) / len(x0)
-    moved = f(t + away * (t1.detach() - t), x * (1.0 + 0.01 * (away > 0).to(x.dtype).reshape(-1, *(1,) * (x.dim() - 1))))
+    # A few of them are enough; all of them where the batch may be as long as a state, so that times could be spread over it.
+    some = f if len(x0) <= 2 * LOOK else f.take(torch.arange(LOOK, device=x0.device))
+    x, t = (x0.detach(), t0.detach()) if some is f else (x[:LOOK], t[:LOOK])
+    away = torch.arange(len(x), device=x0.device) / len(x)
+    later = t + away * (t1.detach()[: len(x)] - t)
+    try:
+        moved = some(later, x * (1.0 + 0.01 * (away > 0).to(x.dtype).reshape(-1, *(1,) * (x.dim() - 1))))
+    except Exception as error:
+        if some is f:
+            raise
+        raise ValueError(
+            f"field: fails for {LOOK} trajectories of {len(x0)} ({type(error).__name__}: {error}). Finished trajectories leave "
+            "the batch: pass a tensor of shape (b, ...) as args=..., and multiply by t of shape (b,) as t[:, None]."
+        ) from error
     scale = slope[:1].abs().amax() + x[:1].abs().amax()
     allowed = 1e3 * torch.finfo(x0.dtype).eps ** 0.75 * scale
     apart = torch.maximum((alone - slope[:1]).abs().amax(), (moved[:1] - slope[:1]).abs().amax())

@@ -163,7 +163,7 @@ class Path:
             step = self.step(bound, Place(ids, x, memory, slope0, clock), t, dt, k, slope0)
             x1 = limited(self.after, step.x)
             slope = step.slope if self.after is None else None
-            slope1 = slope if slope is not None else (_end_slope(bound, t_end, x1) if self.ends else slope0)
+            slope1 = slope if slope is not None else (end_slope(bound, t_end, x1) if self.ends else slope0)
             everyone = torch.ones(len(ids), dtype=torch.bool, device=x.device)
             tried = Attempt(ids, everyone, t, t_end, dt, x, x1, slope0, slope1, step, self.errors[ids, k], x1)
             if events is not None:
@@ -226,7 +226,7 @@ def beyond(
     return slope, memory if restart is None or memory is None else restart(memory, landed)
 
 
-def _end_slope(f: BoundField, t: Tensor, x: Tensor) -> Tensor:
+def end_slope(f: BoundField, t: Tensor, x: Tensor) -> Tensor:
     """f(t, x), with no graph where it is not finite (a pole at the end of a span): 0 * inf would be nan behind any `where`."""
     slope = f(t, x)
     finite = every(torch.isfinite(slope))

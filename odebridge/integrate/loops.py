@@ -170,7 +170,8 @@ def attempt(
     cost = step.cost._replace(
         accepted=accepted, rejected=~accepted, f_evals=step.cost.f_evals + (accepted & ~last if free_slope is None else 0)
     )
-    counts = Counts(*(have + running * more for have, more in zip(lanes.counts, cost, strict=True)))
+    spent = zip(lanes.counts, cost, strict=True)
+    counts = Counts(*(have if isinstance(more, int) and more == 0 else have + running * more for have, more in spent))
     # A last step that the end has cut short says less of the next one than the size it was cut from.
     h = torch.where(arrived, torch.maximum(h, lanes.h), torch.where(running, h, size))
     after_lanes = lanes._replace(
@@ -196,19 +197,25 @@ def reach(
 ) -> Lanes:
     """Eager driver: try until every lane is done, and gather the running ones whenever half of them have finished.
 
-    `watch` sees every round and may change results (a time limit); `trying` makes one. Returns all lanes in the user's order.
+    `watch` sees every round and may change results (a time limit); `trying` makes one, and says by `share` = 1 if lanes are
+    to be gathered whenever any has finished. Returns all lanes in the user's order.
     """
     finished: list[Lanes] = []
+    share = getattr(trying, "share", 0.5)
     while True:
         running = lanes.result == RUNNING
         alive = int(running.sum())
-        if 2 * alive <= len(running):
+        if alive < len(running) and alive <= share * len(running):
             # What methods and controllers remember is of no use any more, and its form may have changed since the start.
-            finished.append(take(lanes._replace(memory=None, control=None), (~running).nonzero()[:, 0]))
+            plain = lanes._replace(memory=None, control=None)
             if alive == 0:
+                finished.append(plain)
                 break
+            finished.append(take(plain, (~running).nonzero()[:, 0]))
             lanes = take(lanes, running.nonzero()[:, 0])
         here = replace(f, args=lanes.args, tol=lanes.tol, window=lanes.piece and lanes.piece.window)
         lanes = watch(*trying(lanes, here, method, controller, after, max_steps))
+    if len(finished) == 1:
+        return finished[0]
     everyone = tree_map(lambda *parts: torch.cat(parts), *finished)
     return take(everyone, everyone.ids.argsort())

@@ -164,7 +164,7 @@ class _Steps(Recorder):
 
 
 @dataclass
-class _Times(Recorder):
+class Times(Recorder):
     """States at given times."""
 
     course: Course
@@ -231,9 +231,11 @@ class _Times(Recorder):
         ids = tried.ids[local]
         t = self.times[ids, columns]
         s = (t - tried.t0[local]) / tried.dt[local]
-        base, powers = tried.x0[local], tuple(q[local] for q in coefficients(self.method, tried, self.limited))
-        x = evaluate(base, powers, s)
-        x = at_nodes(x, t == tried.t1[local], tried.x1[local], base, powers, s)
+        powers = coefficients(self.method, tried, self.limited)
+        # index_select, since the backward pass of an index in brackets takes ten times as long.
+        base, end, *powers = (v.index_select(0, local) for v in (tried.x0, tried.x1, *powers))
+        x = evaluate(base, tuple(powers), s)
+        x = at_nodes(x, t == tried.t1[local], end, base, tuple(powers), s)
         self._append(ids, columns, part(self.of, t, x))
 
     def packed(self) -> Saved:
@@ -286,7 +288,7 @@ def recorder(save: Save | Recorder, course: Course, method: Method, limited: boo
     if isinstance(save, Recorder):
         return save
     if isinstance(save, At):
-        return _Times(course, method, save_times(save, course), limited, save.of)
+        return Times(course, method, save_times(save, course), limited, save.of)
     if isinstance(save, Last):
         return _Nothing()
     return _Steps(course, method, isinstance(save, Dense), limited, None if isinstance(save, Dense) else save.of)
@@ -307,13 +309,17 @@ def save_times(save: At, course: Course) -> Tensor:
     times, b = clock_values("save: the times of At", save.times, course.x0), len(course.x0)
     if times.dim() not in (1, 2) or (times.dim() == 2 and len(times) != b):
         raise ValueError(f"save: the times of At must have shape (k,) or (b, k) with b={b}, got {tuple(times.shape)}.")
-    times = times.expand(b, -1) if times.dim() == 1 else times
+    shared = times.dim() == 1
+    times = times[None] if shared else times  # looked at once, if they are the same for all
     bad = (~torch.isfinite(times)).nonzero()
     if len(bad):
         raise ValueError(f"save: At has the time {float(times[tuple(bad[0])])} at index {int(bad[0, 1])}; give finite times.")
     course = Course(*(v.detach() for v in course))
-    forward, sign = (times * course.sign[:, None]).detach(), course.sign[:, None]
+    sign = course.sign[:, None]
+    signs = torch.stack([sign.amin(), sign.amax()])[:, None] if shared and b else sign
+    forward = (times * signs).detach()
     bad = (forward[:, 1:] < forward[:, :-1]).nonzero()
+    times = times.expand(b, -1) if shared else times
     if len(bad):
         i = int(bad[0, 1]) + 1
         raise ValueError(f"save: the times of At must be sorted in the direction of the solve; index {i} goes back.")
@@ -322,9 +328,13 @@ def save_times(save: At, course: Course) -> Tensor:
         for end in (course.t0, course.t1):
             near = (times - end[:, None]).abs() <= torch.finfo(torch.float32).eps * end.abs()[:, None]
             times = torch.where(near, end[:, None], times)
-        forward = (times * course.sign[:, None]).detach()
-    outside = ((forward < course.t0[:, None] * sign) | (forward > course.t1[:, None] * sign)).nonzero()
-    if len(outside):
+    if times.shape[1] == 0:
+        return times
+    forward = (times[:, [0, -1]] * sign).detach()  # they are sorted
+    outside = bool(((forward[:, :1] < course.t0[:, None] * sign) | (forward[:, 1:] > course.t1[:, None] * sign)).any())
+    if outside:
+        forward = (times * sign).detach()
+        outside = ((forward < course.t0[:, None] * sign) | (forward > course.t1[:, None] * sign)).nonzero()
         row, i = (int(v) for v in outside[0])
         span = f"[{float(course.t0[row])}, {float(course.t1[row])}]"
         raise ValueError(f"save: At has the time {float(times[row, i])} at index {i}, outside the span {span}.")

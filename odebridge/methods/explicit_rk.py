@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,20 +51,30 @@ class ExplicitRK:
 
     def step(self, field: System, t: Any, x: Tensor, dt: Any, h: Any, slope: Tensor, memory: None) -> Step:
         """One step from (t, x) with slope = f(t, x)."""
+        made = self.advance(field, t, x, dt, h, slope)
+        # On a grid nobody reads the error, and it costs full-size operations.
+        return made._replace(error=self.estimate(made.stages, h)) if isinstance(dt, Tensor) else made
+
+    def advance(self, field: System, t: Any, x: Tensor, dt: Any, h: Any, slope: Tensor) -> Step:
+        """The step without its error estimate."""
         tab = self.tableau
         slopes, end, before = [slope], x, x
         for c, row in zip(tab.c[1:], tab.a[1:], strict=True):
             before, end = end, advanced(x, h, weighted(row, slopes))
             slopes.append(field(t + c * dt, end))
         x1 = end if tab.fsal else advanced(x, h, weighted(tab.b, slopes))
-        error = None
-        if tab.b_hat is not None and isinstance(dt, Tensor):  # on a grid nobody reads it, and it costs full-size operations
-            difference = weighted([b - b_hat for b, b_hat in zip(tab.b, tab.b_hat, strict=True)], slopes)
-            error = None if difference is None else h * difference
         last = slopes[-1] if tab.fsal else None
         # Two last stages of equal abscissa show the stiffness for free: |k_s - k_(s-1)| / |Y_s - Y_(s-1)|.
         pair = before if tab.fsal and tab.c[-2:] == (1.0, 1.0) else None
-        return Step(x1, error, last, None, None, slopes, cost=Counts(f_evals=tab.stages - 1), extra=pair)
+        return Step(x1, None, last, None, None, slopes, cost=Counts(f_evals=tab.stages - 1), extra=pair)
+
+    def estimate(self, slopes: Sequence[Tensor], h: Any) -> Tensor | None:
+        """Of the local error, h sum_i (b_i - b_hat_i) k_i; None without embedded weights."""
+        if self.tableau.b_hat is None:
+            return None
+        weights = [b - b_hat for b, b_hat in zip(self.tableau.b, self.tableau.b_hat, strict=True)]
+        difference = weighted(weights, slopes)
+        return None if difference is None else h * difference
 
     def interpolant(self, x0: Tensor, slope0: Tensor, slope1: Tensor, h: Any, step: Step) -> tuple[Tensor, ...]:
         """The tableau's own continuous weights, else the cubic Hermite polynomial."""
