@@ -19,6 +19,7 @@ from odebridge.nets import resnet
 from odebridge.nets.resnet import STYLES
 from odebridge.train import Epoch, History, Keep, fit, save_checkpoint
 from odebridge.train.loop import checked
+from odebridge.train.parallel import launched
 
 TRAINABLE = {"resnet": resnet}
 DEVICES = ("auto", "cpu", "cuda")
@@ -73,11 +74,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 def train(
     plan: Training, out: str | Path, *, seed: int, device: str, progress: Callable[[Epoch], None], resume: Path | None = None,
     every: float = 20.0,
-) -> tuple[Path, History]:  # fmt: skip
+) -> tuple[Path | None, History]:  # fmt: skip
     """Train as the plan says; writes OUT/<id>/run.json, results.jsonl and model.json with its safetensors.
 
     The state to go on from is written every so many seconds. resume: the folder of a run that was stopped, with the plan and
     the seed that `plan_of` reads from it; on the CPU its end is that of a run that was not stopped, to the bit. ValueError for
+    In processes started by torchrun the first one writes, and the others return no folder. ValueError for
     an unknown name or a setting that makes no sense, FileNotFoundError for missing data, before anything is written. A loss
     that is not finite leaves a failed row and no weights; `History.message` says so.
     """
@@ -97,15 +99,16 @@ def train(
         gate = None if plan.controller == "fixed" else plan.controller
         net = build(plan.depth, gate, images.channels, images.classes, plan.width, plan.style, stem=plan.stem)
     command = f"odebridge train {plan.model} {' '.join(_typed(plan))} --seed {seed}"
-    if resume is None:
-        folder = RunFolder(out, SUITE, {**asdict(plan), "seed": seed}, command)
-    else:
-        folder = RunFolder.reopened(resume, SUITE)
-    began = time.monotonic()
-    history = fit(
-        net, images, device=place, seed=seed, progress=progress, keep=Keep(folder.path / STATE, resume is not None, every),
-        **settings,
-    )  # fmt: skip
+    with launched(place) as (world, place):
+        if world.rank > 0:
+            keep = None if resume is None else Keep(resume / STATE, True)
+            return None, fit(net, images, device=place, seed=seed, keep=keep, **settings)
+        if resume is None:
+            folder = RunFolder(out, SUITE, {**asdict(plan), "seed": seed}, command)
+        else:
+            folder = RunFolder.reopened(resume, SUITE)
+        began, keep = time.monotonic(), Keep(folder.path / STATE, resume is not None, every)
+        history = fit(net, images, device=place, seed=seed, progress=progress, keep=keep, **settings)
     good = history.ended == "done"
     values = {"accuracy": list(history.test_accuracy), "train_loss": list(history.train_loss), "train_seconds": history.seconds}
     status, message = ("ok", "") if good else ("failed", history.message)

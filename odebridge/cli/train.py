@@ -93,7 +93,10 @@ def resnet(
     out: Out = Path("runs"),
     resume: Resume = None,
 ) -> None:
-    """Train a residual network on images; writes OUT/<id>/: results.jsonl, the weights, the state to go on from."""
+    """Train a residual network on images; writes OUT/<id>/: results.jsonl, the weights, the state to go on from.
+
+    Several GPUs or machines: torchrun --nproc-per-node 4 -m odebridge train resnet ...; --batch-size is that of one process.
+    """
     given = {k: v for k, v in locals().items() if k in {f.name for f in fields(Training)} and v is not None}
     with refusing():
         if resume is None:
@@ -105,7 +108,8 @@ def resnet(
     show = _teller(lambda: plan.epochs, lambda share: f"accuracy {100 * share:.2f} %")
     with refusing():
         folder, history = training.train(plan, out, seed=began_with, device=device, progress=show, resume=resume)
-    _ended(folder, history)
+    if folder is not None:  # of several processes the first one tells
+        _ended(folder, history)
 
 
 @trainings.command("node")

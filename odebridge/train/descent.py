@@ -18,8 +18,10 @@ from odebridge.core.names import lookup
 from odebridge.core.result import SolveError
 from odebridge.train.checkpoint import load_checkpoint, save_checkpoint
 from odebridge.train.optimisers import OPTIMISERS, SCHEDULES
+from odebridge.train.parallel import World
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+ALONE = World()
 CHECK_EVERY = 16  # steps between looks at the loss: reading it waits for the GPU
 
 
@@ -74,6 +76,7 @@ class Plan:
     clip: float | None = None  # largest norm of the gradient
     accumulate: int = 1  # parts of a batch that go through the model one after the other
     ema: float | None = None  # decay of the average of the weights that is tested and kept
+    processes: int = 1  # each has batch_size samples of a step
 
     def __post_init__(self) -> None:
         lookup("optimiser", self.optimiser, OPTIMISERS)
@@ -93,7 +96,12 @@ class Plan:
     @property
     def steps(self) -> int:
         """Steps per epoch; a short last batch is dropped unless it is the only one."""
-        return max(1, self.n // self.batch_size)
+        return max(1, self.n // self.samples)
+
+    @property
+    def samples(self) -> int:
+        """Samples of one step, of all processes together."""
+        return self.batch_size * self.processes
 
     def autocast(self, place: torch.device) -> torch.autocast:
         """Where the model computes in the precision of the plan; weights and losses stay float32."""
@@ -225,10 +233,12 @@ def descend(
     regression: bool,
     keep: Keep | None = None,
     generators: tuple[torch.Generator, ...] = (),
+    world: World = ALONE,
 ) -> History:
     """The loop. loss: indices of a batch -> scalar; score: after each epoch. generators: those that the loss draws from.
 
-    A loss that is not finite, a solve that fails or a gradient that is refused ends the training with a sentence.
+    world: the processes that share the batches; the first one scores and keeps. A loss that is not finite, a solve that fails
+    or a gradient that is refused ends the training with a sentence.
     """
     start = saved = time.monotonic()
     descent = OPTIMISERS[plan.optimiser](model, plan.lr, plan.weight_decay)
@@ -255,15 +265,17 @@ def descend(
                 group["lr"] = plan.lr * rate(done)
             last = step + 1 == plan.steps
             try:
-                total += state.step(loss, order[step * plan.batch_size : (step + 1) * plan.batch_size], plan)
+                total += state.step(loss, world.mine(order[step * plan.samples : (step + 1) * plan.samples]), plan)
                 # A sum that is not finite stays so: nothing is missed between two looks.
-                if (last or step % CHECK_EVERY == 0) and not math.isfinite(float(total)):
+                look = last or step % CHECK_EVERY == 0
+                if look and not math.isfinite(float(world.mean(total))):
                     return history("not finite", f"The loss is not finite in {where}: lower lr={plan.lr:g} or check the data.")
-                late = plan.time_budget is not None and time.monotonic() - start > plan.time_budget
+                late = plan.time_budget is not None and world.first(time.monotonic() - start) > plan.time_budget
                 if last or late:
                     with state.averaged():
-                        value = score()
-                    rows.append(Epoch(epoch + 1, float(total) / (step + 1), value, time.monotonic() - start))
+                        value = world.first(score() if world.rank == 0 else math.nan)
+                    mean = float(world.mean(total)) / (step + 1)
+                    rows.append(Epoch(epoch + 1, mean, value, time.monotonic() - start))
             except _NoGradient as error:
                 return history("no gradient", f"The backward pass failed in {where}. {error}")
             except SolveError as error:
@@ -272,7 +284,7 @@ def descend(
                 progress(rows[-1])
             if late:
                 return history("time budget", f"Stopped in epoch {epoch + 1}, step {step + 1}, after {plan.time_budget:g} s.")
-        if keep is not None and (epoch + 1 == plan.epochs or time.monotonic() - saved >= keep.every):
+        if keep is not None and world.rank == 0 and (epoch + 1 == plan.epochs or time.monotonic() - saved >= keep.every):
             state.save(keep.path, plan, time.monotonic() - start)
             saved = time.monotonic()
     if average is not None:

@@ -16,6 +16,7 @@ from torch.nn import functional
 from odebridge.data.base import Images
 from odebridge.nets.mode import evaluating
 from odebridge.train.descent import Epoch, History, Keep, Plan, descend
+from odebridge.train.parallel import world
 
 
 def fit(
@@ -52,7 +53,8 @@ def fit(
     compile: torch.compile. accumulate: a batch goes through in so many parts. clip: largest norm of the gradient. ema: decay of
     an average of the weights, which is tested after every epoch and is what the model has in the end.
     progress is called after each epoch. time_budget: seconds, tests included; training stops after the step that exceeds
-    it. keep: a `Keep`, to go on after a kill.
+    it. keep: a `Keep`, to go on after a kill. In processes that torchrun has started and `train.parallel.launched` has joined,
+    each takes batch_size samples of a step, and gradients are averaged.
     The seed fixes the order of the images and the augmentation; the first weights are the model's own. A loss that is not
     finite ends the training with `ended="not finite"` and a message, not an exception. ValueError for settings without sense.
     Caveat: a last batch of less than batch_size is left out of each epoch, since BatchNorm suffers from small ones.
@@ -61,15 +63,16 @@ def fit(
     place = _device(device)
     x, y = data.train_x.to(place), data.train_y.to(place)
     test_x, test_y = data.test_x.to(place), data.test_y.to(place)
-    chance = torch.Generator().manual_seed(seed)
+    chance, processes = torch.Generator().manual_seed(seed), world()
     plan = checked(
         len(x), epochs=epochs, batch_size=batch_size, lr=lr, optimiser=optimiser, weight_decay=weight_decay, schedule=schedule,
         time_budget=time_budget, precision=precision, clip=clip, accumulate=accumulate, ema=ema, mixup=mixup,
-        label_smoothing=label_smoothing,
+        label_smoothing=label_smoothing, processes=processes.size,
     )  # fmt: skip
     form = torch.channels_last if channels_last else torch.contiguous_format
     model.to(place, memory_format=form)  # type: ignore[call-overload]
-    run = torch.compile(model) if compile else model
+    run = processes.shared(model)
+    run = torch.compile(run) if compile else run
 
     def loss(pick: Tensor) -> Tensor:
         images = _augmented(x[pick], data.mirror, chance) if augment else x[pick]
@@ -89,7 +92,10 @@ def fit(
         with plan.autocast(place):
             return evaluate(model, test_x, test_y)
 
-    return descend(model, loss, score, plan, chance, place, progress, regression=False, keep=keep)
+    return descend(
+        model, loss, score, plan, chance, place, progress if processes.rank == 0 else None, regression=False, keep=keep,
+        world=processes,
+    )  # fmt: skip
 
 
 def checked(n: int, *, label_smoothing: float = 0.0, mixup: float = 0.0, **settings: Any) -> Plan:
