@@ -7,11 +7,32 @@ import struct
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from odebridge.data import DATA, IMAGES, Points, Series, annuli, digits, fashion_mnist, list_data, pendulum, read_idx, spirals
+from odebridge.data import (
+    DATA,
+    IMAGES,
+    Points,
+    Series,
+    annuli,
+    cifar,
+    cifar10,
+    cifar100,
+    digits,
+    fashion_mnist,
+    list_data,
+    pendulum,
+    read_idx,
+    shapes,
+    spirals,
+    stl,
+    stl10,
+)
 from odebridge.data.fashion import DEBIAN, FILES
+from odebridge.nets import resnet
+from odebridge.train import fit
 
 
 def idx(shape: tuple[int, ...], body: bytes, kind: int = 0x08) -> bytes:
@@ -148,6 +169,86 @@ def test_fashion_of_debian() -> None:
     assert data.train_x.shape == (1000, 1, 28, 28)
     assert data.test_x.shape == (10_000, 1, 28, 28)
     assert data.test_y.bincount().tolist() == [1000] * 10
+
+
+@pytest.fixture
+def small_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets of a few images, else of the same form."""
+    monkeypatch.setattr(cifar, "BATCH", 4)
+    monkeypatch.setattr(stl, "COUNTS", {"train": 3, "test": 2})
+    monkeypatch.delenv("ODEBRIDGE_DATA", raising=False)
+
+
+def write_cifar(folder: Path, heads: int, files: dict[str, int], classes: int) -> None:
+    folder.mkdir(parents=True)
+    chance = np.random.default_rng(0)
+    for name, n in files.items():
+        rows = chance.integers(0, 256, (n, heads + 3072), dtype=np.uint8)
+        rows[:, :heads] = chance.integers(0, classes, (n, heads))
+        rows[0, heads : heads + 1024] = 7  # the first image's red
+        (folder / name).write_bytes(rows.tobytes())
+
+
+TEN = {**{f"data_batch_{i}.bin": 4 for i in range(1, 6)}, "test_batch.bin": 4}
+
+
+@pytest.mark.parametrize(
+    ("read", "heads", "files", "classes", "inside"),
+    [(cifar10, 1, TEN, 10, "cifar-10-batches-bin"), (cifar100, 2, {"train.bin": 20, "test.bin": 4}, 100, "cifar-100-binary")],
+)
+def test_cifar_from_a_folder(small_records, tmp_path, monkeypatch, read, heads, files, classes, inside) -> None:
+    write_cifar(tmp_path / inside, heads, files, classes)
+    data = read(tmp_path)
+    assert data.train_x.shape == (20, 3, 32, 32)
+    assert data.test_x.shape == (4, 3, 32, 32)
+    assert (data.classes, data.channels, data.mirror) == (classes, 3, True)
+    assert (data.train_x[0, 0] == data.train_x[0, 0, 0, 0]).all()
+    assert not (data.train_x[0, 1] == data.train_x[0, 1, 0, 0]).all()
+    torch.testing.assert_close(data.train_x.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    monkeypatch.setenv("ODEBRIDGE_DATA", str(tmp_path))
+    assert torch.equal(read().train_y, data.train_y)
+    first = tmp_path / inside / next(iter(files))
+    raw = bytearray(first.read_bytes())
+    raw[heads - 1] = 255
+    first.write_bytes(raw)
+    with pytest.raises(ValueError, match=f"from 0 to {classes - 1}"):
+        read(tmp_path)
+    first.write_bytes(raw[:-1])
+    with pytest.raises(ValueError, match="bytes and must have"):
+        read(tmp_path)
+    first.unlink()
+    with pytest.raises(FileNotFoundError, match="Nothing is downloaded"):
+        read(tmp_path)
+
+
+def test_stl_has_its_columns_first(small_records, tmp_path) -> None:
+    folder = tmp_path / "stl10_binary"
+    folder.mkdir()
+    for name, n in (("train", 3), ("test", 2)):
+        pictures = np.random.default_rng(1).integers(0, 256, (n, 3, 96, 96), dtype=np.uint8)
+        pictures[0, 0, :, 0] = 255  # the left edge
+        (folder / f"{name}_X.bin").write_bytes(pictures.transpose(0, 1, 3, 2).tobytes())
+        (folder / f"{name}_y.bin").write_bytes(bytes([10, 1, 2][:n]))
+    data = stl10(tmp_path)
+    assert data.train_x.shape == (3, 3, 96, 96)
+    assert data.train_y.tolist() == [9, 0, 1]
+    assert (data.train_x[0, 0, :, 0] == data.train_x[0, 0].max()).all()
+    (folder / "test_y.bin").write_bytes(bytes([0, 1]))
+    with pytest.raises(ValueError, match="from 0 to 9"):
+        stl10(tmp_path)
+
+
+def test_shapes_are_told_by_form_and_colour_together() -> None:
+    data = shapes(train=600, test=200, seed=3)
+    assert data.train_x.shape == (600, 3, 32, 32)
+    assert data.train_y.bincount(minlength=10).min() > 30
+    assert torch.equal(data.train_x, shapes(train=600, test=200, seed=3).train_x)
+    warmth = (data.train_x[:, 0] - data.train_x[:, 2]).mean((1, 2))
+    assert warmth[data.train_y % 2 == 0].mean() > warmth[data.train_y % 2 == 1].mean() + 0.2
+    torch.manual_seed(0)
+    settings = dict(epochs=8, lr=0.03, optimiser="muon", batch_size=32, weight_decay=0.0, device="cpu")
+    history = fit(resnet(8, None, 3, 10, width=8, stem=2), data, **settings)
+    assert history.test_accuracy[-1] > 0.6  # chance: 0.1, colour alone 0.2
 
 
 def test_list_data() -> None:

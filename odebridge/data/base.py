@@ -64,10 +64,13 @@ class Series:
 DataSet = Images | Points | Series
 
 
-def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    """Both float32 with the mean and standard deviation of all training pixels taken out."""
+def standardised(train: Tensor, test: Tensor, by_channel: bool = False) -> tuple[Tensor, Tensor]:
+    """Both float32 with mean and standard deviation of all training pixels, or of those of each channel, taken out."""
     train, test = train.float(), test.float()
-    mean, deviation = train.mean(), train.std(correction=0)
+    if by_channel:
+        mean, deviation = train.mean((0, 2, 3), keepdim=True), train.std((0, 2, 3), correction=0, keepdim=True)
+    else:
+        mean, deviation = train.mean(), train.std(correction=0)
     return (train - mean) / deviation, (test - mean) / deviation
 
 

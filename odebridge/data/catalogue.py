@@ -6,16 +6,23 @@ from collections.abc import Callable
 
 from odebridge.core.names import matching
 from odebridge.data.base import DataSet, Images
+from odebridge.data.cifar import cifar10, cifar100
 from odebridge.data.digits import digits
 from odebridge.data.fashion import fashion_mnist
 from odebridge.data.kinetics import pollu, robertson
 from odebridge.data.motion import lotka_volterra, pendulum, spirals
 from odebridge.data.plane import annuli, moons
+from odebridge.data.shapes import shapes
 from odebridge.data.springs import spring_chain
+from odebridge.data.stl import stl10
 
 IMAGES: dict[str, Callable[..., Images]] = {
     "digits": digits,
     "fashion-mnist": fashion_mnist,
+    "shapes": shapes,
+    "cifar-10": cifar10,
+    "cifar-100": cifar100,
+    "stl-10": stl10,
 }
 DATA: dict[str, Callable[..., DataSet]] = {
     **IMAGES,
