@@ -19,15 +19,18 @@ from odebridge.metrics import profile
 from odebridge.nets import (
     MODELS,
     Entered,
+    Gated,
     Layers,
     PostActBranch,
     PreActBranch,
     Stage,
     Transition,
     flow_map,
+    imagenet_resnet,
     list_models,
     resnet,
 )
+from odebridge.nets.catalogue import BACKBONES
 from odebridge.nets.gates import per_block
 
 N, C = 4, 16
@@ -166,6 +169,44 @@ def test_a_recurrent_cell_goes_through_the_whole_stage() -> None:
     assert found.nsi.shape == (2, 3 + 2 + 2)
     with pytest.raises(TypeError, match="same controller"):
         Entered(part.transition, stage_of("se"))
+
+
+@pytest.mark.parametrize(("depth", "parameters"), [(18, 11_689_512), (34, 21_797_672), (50, 25_557_032)])
+def test_networks_for_large_images_have_the_parameters_of_torchvision(depth: int, parameters: int) -> None:
+    with torch.device("meta"):
+        net = imagenet_resnet(depth)
+        assert count(net) == parameters
+        assert net(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 1000)
+        gated = imagenet_resnet(depth, "dia", classes=10)
+        assert gated(torch.empty(2, 3, 64, 64, device="meta")).shape == (2, 10)
+    with pytest.raises(ValueError, match="18, 34, 50"):
+        imagenet_resnet(101)
+
+
+class Foreign(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        return x + scale * self.f(x).tanh()
+
+
+@pytest.mark.parametrize("gate", list(ATTENTION))
+def test_a_gate_on_a_foreign_layer_scales_its_increment(gate: str) -> None:
+    torch.manual_seed(0)
+    layer, x = Foreign(), torch.randn(3, 8, 5, 5)
+    module = Gated(layer, ATTENTION[gate](8)).eval()
+    f = layer(x, scale=0.5) - x
+    torch.testing.assert_close(module(x, scale=0.5), x + answer(module.controller, x, f) * f)
+    assert torch.equal(Gated(layer, Fixed())(x), x + (layer(x) - x))
+    part = Gated(nn.Linear(8, 8), ATTENTION[gate](8), skip=False, channels_last=True).eval()
+    tokens = torch.randn(2, 6, 8)
+    f = part.layer(tokens)
+    a = answer(part.controller, tokens.mT, f.mT)
+    torch.testing.assert_close(part(tokens), tokens + (a * f.mT).mT)
+    with pytest.raises(ValueError, match="keep the shape"):
+        Gated(nn.Linear(8, 4), ATTENTION[gate](8))(torch.randn(2, 8))
 
 
 def test_stepnet_overhead() -> None:
@@ -337,12 +378,15 @@ def test_catalogue_builds(name: str) -> None:
         assert MODELS[name](dim=3, hidden=4)(torch.zeros(2, 3)).shape == (2, 3)
     elif "164" in name:
         assert MODELS[name](width=4, in_channels=1)
+    elif name.split("_")[0] in ("resnet18", "resnet34", "resnet50"):
+        with torch.device("meta"):
+            assert MODELS[name](classes=5)(torch.empty(2, 3, 64, 64, device="meta")).shape == (2, 5)
     else:
         assert MODELS[name](width=2, in_channels=1)(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 
 
 def test_list_models() -> None:
-    assert list_models("*step*") == ["resnet20_stepnet", "resnet56_stepnet", "resnet164_stepnet", "flowmap_stepnet"]
+    assert list_models("*step*") == [f"{name}_stepnet" for name in BACKBONES]
     assert "resnet20" in list_models()
 
 

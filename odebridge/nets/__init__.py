@@ -6,13 +6,15 @@ from odebridge.nets.branches import PostActBranch, PreActBranch
 from odebridge.nets.catalogue import MODELS, list_models
 from odebridge.nets.fields import Layers
 from odebridge.nets.flowmap import FlowMap, flow_map
-from odebridge.nets.resnet import ResNet, resnet
+from odebridge.nets.gated import Gated
+from odebridge.nets.resnet import ResNet, imagenet_resnet, resnet
 from odebridge.nets.stage import Entered, Stage, Transition
 
 __all__ = [
     "MODELS",
     "Entered",
     "FlowMap",
+    "Gated",
     "Layers",
     "PostActBranch",
     "PreActBranch",
@@ -20,6 +22,7 @@ __all__ = [
     "Stage",
     "Transition",
     "flow_map",
+    "imagenet_resnet",
     "list_models",
     "resnet",
 ]

@@ -10,12 +10,15 @@ from torch import nn
 from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.core.names import matching
 from odebridge.nets.flowmap import flow_map
-from odebridge.nets.resnet import resnet
+from odebridge.nets.resnet import imagenet_resnet, resnet
 
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "resnet20": partial(resnet, depth=20),
     "resnet56": partial(resnet, depth=56),
     "resnet164": partial(resnet, depth=164, style="paper"),
+    "resnet18": partial(imagenet_resnet, depth=18),
+    "resnet34": partial(imagenet_resnet, depth=34),
+    "resnet50": partial(imagenet_resnet, depth=50),
     "flowmap": flow_map,
 }
 

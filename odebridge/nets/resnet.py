@@ -87,11 +87,44 @@ def resnet(
     """
     look = lookup("network style", style, STYLES)
     bottleneck, n = _blocks(depth, bottleneck)
-    gates = gates_of(controller)
+    own = [] if isinstance(stem, nn.Module) else [_stem(in_channels, width, stem), *look.stem(width)]
+    first = stem if isinstance(stem, nn.Module) else nn.Sequential(*own)
+    return _network(first, own, (n, n, n), width, classes, bottleneck, look, gates_of(controller), method)
 
+
+IMAGENET = {18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3), False), 50: ((3, 4, 6, 3), True)}  # blocks a stage, bottleneck
+
+
+def imagenet_resnet(
+    depth: int = 50,
+    controller: str | Gates | None = None,
+    in_channels: int = 3,
+    classes: int = 1000,
+    style: str = "paper",
+    method: str | Method = "euler",
+) -> ResNet:
+    """The residual network of 18, 34 or 50 layers for large images: four stages of 64, 128, 256 and 512 channels.
+
+    A 7x7 convolution at stride 2 and a maximum over 3x3 at stride 2 go before the stages; all else, controllers and styles
+    included, is as in `resnet`. With "paper", post-activation, it has the parameters of torchvision's. Shapes:
+    (b, in_channels, H, W) -> (b, classes), H and W of 32 at least. ValueError for another depth.
+    Source: He et al., CVPR 2016, Table 1, with the stride on the 3x3 convolution of a bottleneck. Caveat: no weights are shipped. Use: `imagenet_resnet(50, controller="se")`.
+    """
+    if depth not in IMAGENET:
+        raise ValueError(f"imagenet_resnet: depth must be one of {', '.join(map(str, IMAGENET))}, got {depth!r}.")
+    look, (counts, bottleneck) = lookup("network style", style, STYLES), IMAGENET[depth]
+    own = [nn.Conv2d(in_channels, 64, 7, 2, padding=3, bias=False), *look.stem(64), nn.MaxPool2d(3, 2, padding=1)]
+    return _network(nn.Sequential(*own), own, counts, 64, classes, bottleneck, look, gates_of(controller), method)
+
+
+def _network(
+    first: nn.Module, own: list[nn.Module], counts: tuple[int, ...], width: int, classes: int, bottleneck: bool, look: Style,
+    gates: Gates, method: str | Method,
+) -> ResNet:  # fmt: skip
+    """Stem, stages of `counts` blocks each with twice the channels of the one before, readout. own: stem layers to draw."""
     body: list[nn.Module] = []
     channels = width
-    for i in range(3):
+    for i, n in enumerate(counts):
         outputs, stride = width * 2**i * (4 if bottleneck else 1), 1 if i == 0 else 2
         steps = n
         entry: Transition | None = None
@@ -109,8 +142,6 @@ def resnet(
         if steps:
             body.append(Stage(blocks, per_block(gates, channels, steps), method=method, after=look.after))
 
-    own = [] if isinstance(stem, nn.Module) else [_stem(in_channels, width, stem), *look.stem(width)]
-    first = stem if isinstance(stem, nn.Module) else nn.Sequential(*own)
     head = nn.Sequential(*look.head(channels), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
     for module in nn.ModuleList([*own, *body]).modules():
         if isinstance(module, nn.Conv2d):
