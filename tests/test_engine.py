@@ -9,7 +9,7 @@ import torch
 import odebridge as ob
 from odebridge.control import CONTROLLERS
 from odebridge.core.result import Result
-from odebridge.integrate.engine import build
+from odebridge.integrate.engine import build, driver
 from odebridge.integrate.engine import refuse as refusal
 from odebridge.methods import METHODS
 from odebridge.methods.dirk import Dirk
@@ -151,6 +151,21 @@ def test_controllers_made_of_controllers_and_learned_ones():
     a, b = both(oscillator, start(), (0.0, 4.0), method="tsit5", max_step=torch.linspace(0.01, 0.1, 5), rtol=1e-5)
     alike(a.x1, b.x1)
     assert torch.equal(a.stats.accepted, b.stats.accepted)
+
+
+@NEEDS
+@pytest.mark.parametrize("save", [ob.Last(), ob.Every(), ob.Dense()], ids=lambda s: type(s).__name__)
+def test_a_large_batch_goes_in_groups(monkeypatch, save):
+    x0, options = start(2500), dict(method="kencarp4", rtol=1e-4, atol=1e-6, compile=True, save=save)
+    whole = ob.integrate(oscillator, x0, (0.0, 1.0), **options)
+    monkeypatch.setattr(driver, "COLUMNS", 1)
+    parts = ob.integrate(oscillator, x0, (0.0, 1.0), **options)
+    assert torch.equal(whole.x1, parts.x1)
+    assert torch.equal(whole.stats.jacobians, parts.stats.jacobians)
+    if whole.xs is not None:
+        assert torch.equal(whole.xs.nan_to_num(), parts.xs.nan_to_num())
+    if isinstance(save, ob.Dense):
+        assert torch.equal(whole(0.37), parts(0.37))
 
 
 @NEEDS

@@ -108,7 +108,8 @@ def imagenet_resnet(
     A 7x7 convolution at stride 2 and a maximum over 3x3 at stride 2 go before the stages; all else, controllers and styles
     included, is as in `resnet`. With "paper", post-activation, it has the parameters of torchvision's. Shapes:
     (b, in_channels, H, W) -> (b, classes), H and W of 32 at least. ValueError for another depth.
-    Source: He et al., CVPR 2016, Table 1, with the stride on the 3x3 convolution of a bottleneck. Caveat: no weights are shipped. Use: `imagenet_resnet(50, controller="se")`.
+    Source: He et al., CVPR 2016, Table 1, with the stride on the 3x3 convolution of a bottleneck.
+    Caveat: no weights are shipped. Use: `imagenet_resnet(50, controller="se")`.
     """
     if depth not in IMAGENET:
         raise ValueError(f"imagenet_resnet: depth must be one of {', '.join(map(str, IMAGENET))}, got {depth!r}.")

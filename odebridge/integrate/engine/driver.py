@@ -21,6 +21,7 @@ from odebridge.integrate.engine.traced import prepared
 from odebridge.integrate.loops import Attempt, Lanes
 
 WIDE, NARROW = 8, 1
+COLUMNS = 32_000_000  # numbers of the lanes in work at a time, 256 MB; more lanes go in groups
 NUMBERS = 4_000_000  # that are noted between two looks, 32 MB
 ROUNDS = 200_000  # tries of all trajectories between two looks at the clock: a few hundredths of a second
 
@@ -116,6 +117,12 @@ class Engine:
         self, lanes: Lanes, time_limit: float | None, began: float, take: Callable[[Attempt], None] | None = None
     ) -> tuple[Lanes, Attempt]:
         """Every lane to its end, and the last try of each. `take` gets the kept steps, many at once, in the order of time."""
+        most = max(1024, COLUMNS // self.source.rows)
+        if len(lanes.t) > most:
+            groups = torch.arange(len(lanes.t)).split(most)
+            ends = [self.reach(take_lanes(lanes, some), time_limit, began, take) for some in groups]
+            lanes, tried = (tree_map(lambda *parts: torch.cat(parts), *each) for each in zip(*ends, strict=True))
+            return lanes, tried
         lanes = prepared(lanes, self.method)
         buffer, b = self.packed(lanes), len(lanes.t)
         last = torch.zeros(self.source.outs, b, dtype=torch.float64)
