@@ -337,7 +337,7 @@ def test_fields_in_all_the_ways_they_are_written():
         lambda t, x: torch.einsum("bi,ij->bj", x, a) - x**3 + t[:, None].exp() * 0.1,
         lambda t, x: torch.where(x > 1.0, -x.abs().sqrt(), -x) + torch.sigmoid(x).clamp(0.2, 0.7),
         lambda t, x: x.flip(-1) * torch.tensor([1.0, -1.0], dtype=x.dtype) / (1 + x.square().sum(-1, keepdim=True)),
-        lambda t, x: torch.softmax(x, -1) - x,
+        lambda t, x: torch.softmax(x, -1) - x, lambda t, x: x @ (a - 2.0 * torch.eye(2, dtype=x.dtype)),
     ]  # fmt: skip
     for field in fields:
         got, want = both(field, start(), (0.0, 1.0), method="rodas5p", rtol=1e-6, atol=1e-8)
