@@ -65,12 +65,12 @@ class Backtrack:
             ax, of_slope = (v.index_copy(0, ids, new) for v, new in zip((ax, of_slope), near, strict=True))
         for ids, columns in self.begun:  # saved at the start
             ax = ax.index_add(0, ids, gs[ids, columns])
-        if bool((of_slope != 0).any()):
-            everyone = torch.arange(len(x0), device=x0.device)
-            args, x = self._own(everyone), x0.detach().requires_grad_()
+        begun = (of_slope != 0).flatten(1).any(1).nonzero()[:, 0]  # the slopes of others may be infinite
+        if len(begun):
+            args, x = self._own(begun), x0.detach().index_select(0, begun).requires_grad_()
             with torch.enable_grad():
-                out = replace(plain.f, args=args, tally=None)(t0, x)
-            ax = ax + self._pulled([out], [of_slope], [x], args, everyone)[0]
+                out = replace(plain.f.take(begun), args=args, tally=None)(t0.index_select(0, begun), x)
+            ax = ax.index_add(0, begun, self._pulled([out], [of_slope.index_select(0, begun)], [x], args, begun)[0])
         return [ax, *self.into]
 
     def _own(self, ids: Tensor) -> Any:

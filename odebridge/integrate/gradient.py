@@ -227,8 +227,12 @@ def beyond(
 
 
 def end_slope(f: BoundField, t: Tensor, x: Tensor) -> Tensor:
-    """f(t, x), with no graph where it is not finite (a pole at the end of a span): 0 * inf would be nan behind any `where`."""
-    slope = f(t, x)
+    """f(t, x), with no graph where it is not finite (a pole at the end of a span)."""
+    return finite_only(f(t, x), f, t, x)
+
+
+def finite_only(slope: Tensor, f: BoundField, t: Tensor, x: Tensor) -> Tensor:
+    """The slope f(t, x), with no graph where it is not finite: 0 * inf would be nan behind any `where`."""
     finite = every(torch.isfinite(slope))
     if bool(finite.all()):
         return slope

@@ -13,7 +13,7 @@ from odebridge.core.shapes import dual, take
 from odebridge.integrate.at_once import ONE_STEP, in_order, together
 from odebridge.integrate.backtrack import Rounds, backtracked
 from odebridge.integrate.fused import Fused
-from odebridge.integrate.gradient import Path, StepTape, walk
+from odebridge.integrate.gradient import Path, StepTape, finite_only, walk
 from odebridge.integrate.loops import attempt
 from odebridge.integrate.onepass import OnePass, in_one_pass
 from odebridge.integrate.save import At, Dense, Last, recorder, save_times
@@ -88,7 +88,8 @@ class Replay:
     def _one_pass(self, task: Task) -> Solution:
         """The solution, its steps made once."""
         keeper = recorder(task.save, task.course, task.method, limited=False)
-        tape = OnePass(task.f, task.course.x0, task.slope, task.method, task.save, keeper)  # type: ignore[arg-type]
+        slope = finite_only(task.slope, task.f, task.course.t0, task.course.x0)
+        tape = OnePass(task.f, task.course.x0, slope, task.method, task.save, keeper)  # type: ignore[arg-type]
         with torch.no_grad():
             steps = replace(task.without_graph(), save=Last()).found(trying=tape)
         x1, saved = only_arrived(tape.ends(), steps.codes), keeper.packed()

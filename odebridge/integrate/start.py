@@ -41,6 +41,6 @@ def first_step(
     steepest = torch.maximum(d1, d2)
     h1 = ((0.01 / steepest).log() / (error_order + 1)).exp()
     h1 = torch.where(steepest <= 1e-15, torch.clamp(h0 * 1e-3, min=1e-6), h1)
-    h1 = torch.where(torch.isfinite(h1), h1, h0 * 1e-3)  # the probe may have met a pole
+    h1 = torch.where(torch.isfinite(h1) & (h1 > 0.0), h1, h0 * 1e-3)  # the probe may have met a pole, or the start is on one
     resolved = 32.0 * torch.finfo(torch.float64).eps * t.abs()
     return torch.minimum(torch.maximum(torch.minimum(100.0 * h0, h1), resolved), reach)
