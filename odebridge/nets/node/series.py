@@ -70,7 +70,7 @@ class LatentODE(nn.Module):
     encoder: an `ODERNN`; its last state gives mean and log std of z_0. field: f, (t, z) -> (b, latent). head: latent -> dim.
     Shapes: times (k,), values and mask (b, k, dim) -> x at `asked` (default: the same times) (b, k', dim). One solve decodes a
     series, at any times, those between and beyond the observed ones too.
-    Source: Chen et al., NeurIPS 2018, section 5; Rubanova et al., NeurIPS 2019, section 3.
+    Source: Chen et al., NeurIPS 2018, section 5; Rubanova et al., NeurIPS 2019.
     Caveat: nothing that is observed after t_0 can correct a path but through z_0.
     Use: `net = LatentODE(ODERNN(2, 16), MLPField(4), nn.Linear(4, 2), 4); net(times, values, mask)`.
     """

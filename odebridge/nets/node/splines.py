@@ -49,7 +49,7 @@ def natural_cubic(
     """The natural cubic spline (second derivative 0 at both ends) through what was observed; one tridiagonal solve.
 
     times (k,) or (b, k), rising; mask: True where observed, at least once in every channel. Differentiable in the values.
-    Source: Kidger et al., Neural controlled differential equations, NeurIPS 2020, section 3; SciPy's CubicSpline(natural).
+    Source: Kidger et al., Neural controlled differential equations, NeurIPS 2020; the numbers are SciPy's CubicSpline(natural).
     Caveat: it looks ahead: a later value moves the whole path. Use: `natural_cubic(times, values).slope(t)`.
     """
     t, x, count = _packed(times, values, mask)
@@ -73,7 +73,7 @@ def hermite_cubic(
 
     With backward differences the path up to a time needs only what was observed up to the end of its interval.
     Shapes and mask as for `natural_cubic`. Source: Morrill, Kidger, Yang & Lyons, Neural CDEs for online prediction tasks,
-    2021, section 3. Caveat: only once differentiable at the knots. Use: `hermite_cubic(times, values)`.
+    2021, arXiv 2106.11028. Caveat: only once differentiable at the knots. Use: `hermite_cubic(times, values)`.
     """
     t, x, count = _packed(times, values, mask)
     h, rise = _differences(t, x, count)

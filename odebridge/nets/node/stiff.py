@@ -24,7 +24,7 @@ class Kinetics(nn.Module):
     p, l: one network with 2 dim outputs. A single linear layer would be mass action, one reaction for each production and loss.
     rates (dim,): r, the fastest rate seen in the data, so that training starts with the stiffness that the data have.
     Where v_i = 0, f_i > 0: the exact flow stays positive. Shapes: t unused, v (b, dim) -> (b, dim).
-    Source: ours, after the form of chemical kinetics, y' = P(y) - L(y) y (Sandu, Verwer et al. 1997, part II, eq. 3).
+    Source: ours, after the form of chemical kinetics, y' = P(y) - L(y) y (Verwer, SIAM J. Sci. Comput. 15, 1994).
     Caveat: species below `floor` (in the unit of v) look alike. Use: `Kinetics(3, (16, 16), rates=rates)`.
     """
 
@@ -55,7 +55,7 @@ class StiffNODE(nn.Module):
     solver: any method and gradient policy; its tolerances are those of v. Shapes: u0 (b, dim), times (k,) or (b, k), the
     start of each trajectory first -> (b, k, dim), NaN where a failed trajectory did not come.
     ValueError for scales that are not positive, and for log_time with a time that is not.
-    Source: Kim, Ji, Deng, Ma & Rackauckas, Chaos 31 (2021) 093122, eqs. 8 and 9.
+    Source: Kim, Ji, Deng, Ma & Rackauckas, Chaos 31 (2021) 093122.
     Caveat: it is right near the trajectories it was trained on; a + b + c = 1 is learned, not built in.
     Use: `StiffNODE(Kinetics(3, rates=r), y_scale, 1e5).path(u0, times)`.
     """
