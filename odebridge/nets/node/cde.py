@@ -51,7 +51,7 @@ class NeuralCDE(nn.Module):
 
     def solve(self, control: Spline, span: tuple[Any, Any], *, save: Save = END, **more: Any) -> Solution:
         """The solve behind the layer; keywords are those of `integrate`."""
-        start = torch.as_tensor(span[0], dtype=control.a.dtype).expand(len(control.a))
+        start = torch.as_tensor(span[0], dtype=control.a.dtype, device=control.a.device).expand(len(control.a))
         return self.solver.solve(self._driven, self.lift(control.value(start)), span, args=control, save=save, **more)
 
     def forward(self, control: Spline, span: tuple[Any, Any]) -> Float[Tensor, "b *r"]:

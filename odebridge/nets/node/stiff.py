@@ -66,14 +66,14 @@ class StiffNODE(nn.Module):
         self, field: nn.Module, y_scale: Tensor, t_scale: float, *, log_time: bool = False, solver: Solver = STIFF
     ) -> None:
         super().__init__()
-        if not (bool((y_scale > 0).all()) and t_scale > 0):
+        if not t_scale > 0 or not (y_scale.is_meta or bool((y_scale > 0).all())):
             raise ValueError(f"StiffNODE: scales must be positive, got y_scale={y_scale.tolist()}, t_scale={t_scale!r}.")
         self.field, self.solver, self.log_time, self.t_scale = field, solver, log_time, float(t_scale)
         self.register_buffer("y_scale", y_scale)
 
     def solve(self, u0: Float[Tensor, "b dim"], times: Float[Tensor, "*b k"], **more: Any) -> Solution:
         """The solve in v, with its statistics; a failed trajectory does not raise. Keywords are those of `integrate`."""
-        clock = torch.as_tensor(times, dtype=torch.float64) / self.t_scale
+        clock = torch.as_tensor(times, dtype=torch.float64, device=u0.device) / self.t_scale
         if self.log_time:
             if not bool((clock > 0).all()):
                 raise ValueError("StiffNODE: log_time needs times above 0; start from the first measured state.")
