@@ -139,3 +139,18 @@ def test_bad_input_is_a_sentence():
     mask[1, :, 1] = False
     with pytest.raises(ValueError, match="trajectory 1 has no observed value in channel 1"):
         hermite_cubic(times, values, mask)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_missing_values_may_be_nan_and_observed_ones_may_not(kind):
+    times, values, mask = series()
+    missing = torch.where(mask, values, torch.nan)
+    assert all(map(torch.equal, KINDS[kind](times, values, mask), KINDS[kind](times, missing, mask)))
+    with pytest.raises(ValueError, match="isnan"):
+        KINDS[kind](times, missing)
+    with pytest.raises(TypeError, match="mask.bool"):
+        KINDS[kind](times, values, mask.double())
+    with pytest.raises(ValueError, match="merge"):
+        KINDS[kind](torch.zeros_like(times), values, mask)
+    with pytest.raises(ValueError, match="times"):
+        KINDS[kind](times[:, 1:], values, mask)

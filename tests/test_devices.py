@@ -6,6 +6,7 @@ from selection import dear
 
 import odebridge as ob
 from odebridge.methods import METHODS
+from odebridge.nets import node
 
 ADAPTIVE = [m for m in METHODS if METHODS[m].error_order is not None]
 LAWS = ["pi", "predictive", "h211b", ob.control.Bounded(ob.control.I, 1e-9, 0.5), ob.control.AtTimes(ob.control.I, (0.3,))]
@@ -55,6 +56,45 @@ def test_grids_and_gates_make_none_either():
         sol = ob.integrate(layers, images, ob.Steps(3), method="euler", controller=gates, save=ob.Every())
         assert ob.metrics.nsi(sol.xs).device.type == "cpu"
         assert sol.ts.device.type == "cpu"
+
+
+def networks():
+    """One of each kind of `odebridge.nets.node`, with a call of it: made before, called where nothing may be made elsewhere."""
+    x, lin = torch.randn(4, 2), torch.nn.Linear
+    times, values = torch.tensor([0.0, 0.3, 1.0]), torch.randn(4, 3, 2)
+    mask = torch.rand(4, 3, 2) < 0.5
+    mask[:, 0] = True
+    fast = node.Solver("rk4", steps=2)
+    latent = node.LatentODE(node.ODERNN(2, 5, solver=fast), node.MLPField(3), lin(3, 2), 3, fast)
+    cde = node.NeuralCDE(node.MatrixField(5, 2), lin(2, 5), solver=fast)
+    stiff = node.StiffNODE(node.Kinetics(2, (4,)), torch.ones(2, dtype=torch.float64), 1.0, solver=node.Solver("rodas5p"))
+    second = node.SecondOrderField(node.MLPField(2), damping="learned", general=True)
+    nets = {
+        "augmented": node.NeuralODE(node.MLPField(5, time=True), lift=node.Augment(3)),
+        "varying": node.NeuralODE(node.VaryingField(2, basis="galerkin")),
+        "heavy ball": node.NeuralODE(second, lift=node.Augment(net=lin(2, 2))),
+        "hamiltonian": node.HamiltonianODE(node.SeparableEnergy(1), node.Solver("verlet", steps=2)),
+        "momentum": node.Reversible([node.MomentumStep(node.mlp([2, 4, 2]))]),
+        "deq": node.DEQ(node.TanhCell(2, 4), 4),
+        "cnf": node.CNF(node.MLPField(2), 2, solver=fast),
+    }
+    calls = {name: (net, lambda net=net: net(x)) for name, net in nets.items()}
+    spline = {"cde natural": node.natural_cubic, "cde hermite": node.hermite_cubic}
+    calls |= {k: (cde, lambda make=make: cde(make(times, values, mask), (0.0, 1.0))) for k, make in spline.items()}
+    calls["latent"] = (latent, lambda: latent(times, values, mask))
+    u0 = torch.rand(4, 2, dtype=torch.float64)
+    calls["stiff"] = (stiff, lambda: stiff.path(u0, times))
+    return calls
+
+
+@pytest.mark.parametrize("name", networks())
+def test_no_network_makes_a_tensor_on_a_default_device(name):
+    net, call = networks()[name]
+    with torch.device("meta"):
+        out = call()
+    assert bool(torch.isfinite(out).all())
+    out.sum().backward()
+    assert any(p.grad is not None and bool(p.grad.any()) for p in net.parameters())
 
 
 @pytest.mark.gpu

@@ -103,3 +103,59 @@ def test_gradients_are_those_of_differences(solver):
         flat[0] += 1e-4
         expected = (sides[0] - sides[1]) / 2e-4
         assert float(p.grad.view(-1)[0]) == pytest.approx(expected, rel=1e-5, abs=1e-4)
+
+
+def test_missing_values_may_be_nan():
+    x, mask = values()
+    net = latent(SOLVERS[1])
+    found = []
+    for hidden in (0.0, float("nan")):
+        net.zero_grad()
+        torch.manual_seed(1)
+        net.bound(TIMES, torch.where(mask, x, hidden), mask).sum().backward()
+        found.append([p.grad.clone() for p in net.parameters()])
+    assert all(map(torch.equal, *found))
+    assert all(bool(torch.isfinite(g).all()) for g in found[1])
+
+
+def test_nothing_observed_leaves_the_belief_of_an_empty_series():
+    x, mask = values()
+    rnn = ODERNN(2, 4, Decay(), SOLVERS[1], dtype=KIND)
+    assert not rnn(TIMES, x, torch.zeros_like(mask)).after.any()  # h = 0 rests
+    net = latent(SOLVERS[1])
+    one = net.bound(TIMES, x, torch.zeros_like(mask))
+    assert torch.allclose(one, net.encode(TIMES, x, torch.zeros_like(mask)).divergence())
+
+
+def test_one_observation_is_a_series():
+    x, _ = values()
+    net = latent(SOLVERS[1])
+    assert net.encoder(TIMES[:1], x[:, :1]).after.shape == (3, 1, 4)
+    assert net(TIMES[:1], x[:, :1], asked=TIMES).shape == (3, 5, 2)
+
+
+BAD_TIMES = [
+    (TIMES[[0, 1, 1, 3, 4]], "merge"),
+    (TIMES[[0, 2, 1, 3, 4]], "rise"),
+    (TIMES[:4], r"shape \(5,\)"),
+    (TIMES.expand(3, 5), "shared by the batch"),
+]
+
+
+@pytest.mark.parametrize(("times", "says"), BAD_TIMES, ids=["twice", "unsorted", "too few", "one clock each"])
+@pytest.mark.parametrize("solver", [Solver(), SOLVERS[1]], ids=["adaptive", "steps"])
+def test_times_that_a_series_cannot_be_read_at_are_refused(times, says, solver):
+    x, mask = values()
+    with pytest.raises(ValueError, match=says):
+        latent(solver)(times, x, mask)
+
+
+def test_masks_and_noise_are_checked():
+    x, mask = values()
+    net = latent(SOLVERS[1])
+    with pytest.raises(TypeError, match="mask.bool"):
+        net(TIMES, x, mask.double())
+    with pytest.raises(ValueError, match="shape of the values"):
+        net(TIMES, x, mask[..., :1])
+    with pytest.raises(ValueError, match="noise"):
+        net.bound(TIMES, x, mask, noise=0.0)

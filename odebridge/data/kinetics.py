@@ -18,7 +18,7 @@ def robertson(seed: int = 0) -> Series:  # noqa: ARG001 - every set has a seed
     """Robertson's three species from (1, 0, 0): 50 times from 1e-5 to 1e5, evenly spaced in log t, and the 49 between them.
 
     One trajectory, n = m = 1, (1, 99, 3): the training mask is True at every other time, the test mask at the others. The seed
-    changes nothing. Source: Kim, Ji, Deng, Ma & Rackauckas, Stiff neural ODEs, Chaos 31 (2021) 093122, section III A.
+    changes nothing. Source: Kim, Ji, Deng, Ma & Rackauckas, Stiff neural ODEs, Chaos 31 (2021) 093122.
     Caveat: b is of the order 1e-5, so an error must be judged in units of each species' range. Use: `data = robertson()`.
     """
     return _series("robertson", ("a", "b", "c"), 1e-5, 1e5, 1e-14)
@@ -28,7 +28,7 @@ def pollu(seed: int = 0) -> Series:  # noqa: ARG001
     """POLLU's twenty species: 50 times from 1e-6 to 60 minutes, evenly spaced in log t, and the 49 between them.
 
     Masks as in `robertson`, (1, 99, 20). The seed changes nothing. Source: Verwer, SIAM J. Sci. Comput. 15 (1994) 1243; as a
-    set to learn, Kim et al. 2021, section III B. Caveat: the ranges of the species span 17 decades. Use: `data = pollu()`.
+    set to learn, Kim et al. 2021. Caveat: the ranges of the species span 17 decades. Use: `data = pollu()`.
     """
     return _series("pollu", tuple(f"y{i}" for i in range(1, 21)), 1e-6, 60.0, 1e-22)
 

@@ -64,7 +64,7 @@ def pendulum(seed: int = 0, train: int = TRAIN, test: int = TEST, times: int = 3
     """A pendulum q' = p, p' = -sin q that swings and does not turn over: energies H = p^2 / 2 + 1 - cos q between 0.05 and 1.5.
 
     x(0) = (q, p) with an energy and a direction that are uniform; `times` times over [0, 6]. H is the invariant of the set.
-    Source: Greydanus, Dzamba & Yosinski, Hamiltonian neural networks, NeurIPS 2019, section 3.1. Use: `data = pendulum()`.
+    Source: Greydanus, Dzamba & Yosinski, Hamiltonian neural networks, NeurIPS 2019. Use: `data = pendulum()`.
     """
     chance, n = torch.Generator().manual_seed(seed), train + test
     energy, angle = 0.05 + 1.45 * _uniform(n, chance), 2 * math.pi * _uniform(n, chance)

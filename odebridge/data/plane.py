@@ -18,7 +18,7 @@ Drawn = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 def annuli(seed: int = 0, train: int = TRAIN, test: int = TEST) -> Points:
     """A disc of radius 0.5 (label 0) inside an annulus of radii 1 and 1.5 (label 1), uniform in area, half and half.
 
-    Source: Dupont, Doucet & Teh, Augmented neural ODEs, NeurIPS 2019, section 4 (their g in two dimensions).
+    Source: Dupont, Doucet & Teh, Augmented neural ODEs, NeurIPS 2019 (their g in two dimensions).
     Caveat: no flow of the plane separates them by a line, so a neural ODE without augmentation only ever comes near to it.
     ValueError for fewer than two points. Use: `data = annuli()`.
     """

@@ -36,8 +36,8 @@ def spring_chain(seed: int = 0, train: int = TRAIN, test: int = TEST, masses: in
     """Chains of 20 unit masses between two walls, every q and p at first uniform in (-1, 1); 51 times over [0, 10].
 
     (n, 51, 40), the positions first. Frequencies 2 sin(j pi / 42), j = 1 ... 20: periods from 3.1 to 42. H is the invariant.
-    Source: Huang, Liang, Zhang, Hu & Lin, Accelerating numerical solvers for large-scale simulation of dynamical system via
-    NeurVec, 2022, section 4 (spring-chain; their constants are not all given). ValueError for no masses.
+    Source: Huang, Liang, Zhang, Yang & Lin, On fast simulation of dynamical system with neural vector enhanced numerical
+    solver, Scientific Reports 13, 2023, arXiv 2208.03680 (spring-chain; the constants here are our own). ValueError for no masses.
     Caveat: the system is linear, so a linear correction would do. Use: `data = spring_chain(masses=5)`.
     """
     if masses < 1:

@@ -21,9 +21,9 @@ Correction = Callable[[Any, Tensor, Tensor], Tensor]
 class Corrected:
     """x1 = x + h psi(t, x; h) + h^power g(t, x, slope): psi of the tableau `base`, g the network, slope = f(t, x).
 
-    power None: order + 1 of the base, the hypersolver of Poli et al. (2020, eq. 4): g learns the leading term of the local
-    error, and the order of the base stays whatever g is. power 1 with Euler: NeurVec, x + h (f(x) + g(x)) (Huang et al. 2022,
-    eq. 5): g is made for one coarse h, and h -> 0 no longer converges to the ODE. With g = 0 it is the base to the bit.
+    power None: order + 1 of the base, the hypersolver of Poli et al. (2020): g learns the leading term of the local
+    error, and the order of the base stays whatever g is. power 1 with Euler: NeurVec, x + h (f(x) + g(x)) (Huang et al.
+    2023): g is made for one coarse h, and h -> 0 no longer converges to the ODE. With g = 0 it is the base to the bit.
     Shapes: x (b, *s); net(t, x, slope) -> (b, *s), t a float on a grid; h anything that multiplies x.
     Raises ValueError for a power below 1, or a net whose output has another shape.
     Caveats: an evaluation of g is not counted among `stats.f_evals`; there is no error estimate, so it goes over a grid, where

@@ -13,7 +13,7 @@ class Augment(nn.Module):
     As the `lift` of a `NeuralODE` this is an augmented neural ODE: trajectories may cross in the first components, so that
     what is nested in the plane can be taken apart. Shapes: (b, d) -> (b, d + extra), also images, by channels: (b, c, h, w).
     A lift of `nn.Linear(d, d + extra)`, of the whole input, is the input-layer augmentation of Massaroli et al.
-    Source: Dupont, Doucet & Teh, Augmented neural ODEs, NeurIPS 2019 (zeros); Massaroli et al., NeurIPS 2020, section 4.
+    Source: Dupont, Doucet & Teh, Augmented neural ODEs, NeurIPS 2019 (zeros); Massaroli et al., NeurIPS 2020.
     ValueError for extra below 1. Use: `NeuralODE(MLPField(5), lift=Augment(3), head=nn.Linear(5, 2))`.
     """
 

@@ -20,7 +20,7 @@ class MatrixField(nn.Module):
     """F(z) (b, hidden, channels) = tanh(net(z)): what a change of each channel does to the state.
 
     hidden: size of the state, inner: sizes between. The tanh keeps a long product of changes in bounds. Shapes: z (b, hidden).
-    Source: Kidger et al., NeurIPS 2020, section 3. Use: `MatrixField(16, channels=3)`.
+    Source: Kidger et al., NeurIPS 2020. Use: `MatrixField(16, channels=3)`.
     """
 
     def __init__(self, hidden: int, channels: int, inner: Sequence[int] = (32,), dtype: torch.dtype | None = None) -> None:
@@ -40,7 +40,7 @@ class NeuralCDE(nn.Module):
     `Spline` from `natural_cubic` or `hermite_cubic`, with the time as one of its channels if the speed matters: without it the
     end does not depend on how fast the path is run through.
     Shapes: a Spline of b paths, span (t0, t1) floats or (b,) -> those of the head. Any method and gradient policy.
-    Source: Kidger, Morrill, Foster & Lyons, NeurIPS 2020, eqs. 3 to 5. Caveat: the third derivative of X jumps at its knots
+    Source: Kidger, Morrill, Foster & Lyons, NeurIPS 2020, arXiv 2005.08926. Caveat: the third derivative of X jumps at its knots
     (the second of a Hermite control), which costs high orders; a control of white noise is stiff for the field.
     Use: `NeuralCDE(MatrixField(16, 3), nn.Linear(3, 16), nn.Linear(16, 2))(natural_cubic(times, values), (0.0, 6.0))`.
     """
@@ -51,7 +51,7 @@ class NeuralCDE(nn.Module):
 
     def solve(self, control: Spline, span: tuple[Any, Any], *, save: Save = END, **more: Any) -> Solution:
         """The solve behind the layer; keywords are those of `integrate`."""
-        start = torch.as_tensor(span[0], dtype=control.a.dtype).expand(len(control.a))
+        start = torch.as_tensor(span[0], dtype=control.a.dtype, device=control.a.device).expand(len(control.a))
         return self.solver.solve(self._driven, self.lift(control.value(start)), span, args=control, save=save, **more)
 
     def forward(self, control: Spline, span: tuple[Any, Any]) -> Float[Tensor, "b *r"]:

@@ -21,7 +21,7 @@ class CNF(nn.Module):
     with one e of signs (Rademacher) per sample and solve, an unbiased estimate of the integral at the cost of one product.
     solver: any method and gradient policy; its tolerances hold for z and the integral alike.
     Shapes: x (b, dim) -> (b,). `sample` goes the other way. ValueError for another trace, and x of another shape.
-    Source: Chen et al., NeurIPS 2018, theorem 1; Grathwohl et al., FFJORD, ICLR 2019, eq. 8 for the estimate.
+    Source: Chen et al., NeurIPS 2018, theorem 1; Grathwohl et al., FFJORD, ICLR 2019, for the estimate.
     Caveat: exp of an estimated log p is biased: judge by the exact trace. Use: `CNF(MLPField(2, time=True), 2).log_prob(x)`.
     """
 

@@ -28,7 +28,7 @@ class MLPField(nn.Module):
 
     dim: components of x; hidden: sizes between; scale, centre (dim,): s and m, 1 and 0 if None, so that the network sees
     numbers near 1 and its output is in the unit of x over that of t. Shapes: x (b, ..., dim), t (b,) -> (b, ..., dim).
-    Source: Chen et al., Neural ordinary differential equations, NeurIPS 2018, appendix B (concatenation of the time).
+    Source: Chen et al., Neural ordinary differential equations, NeurIPS 2018, whose code gives the time as an input.
     Caveat: relu costs an adaptive solver its order. Use: `MLPField(2, (64, 64), time=True)`.
     """
 

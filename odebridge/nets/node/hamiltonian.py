@@ -92,7 +92,7 @@ class HamiltonianODE(nn.Module):
         super().__init__()
         self.energy, self.solver = energy, solver
 
-    def path(self, x: Float[Tensor, "b e"], times: Float[Tensor, " k"]) -> Float[Tensor, "b k e"]:
+    def path(self, x: Float[Tensor, "b e"], times: Float[Tensor, "*b k"]) -> Float[Tensor, "b k e"]:
         """The states at `times`, from x at the first of them."""
         return self.solver.path(self.energy.field(), x, times)[0]
 
@@ -100,7 +100,7 @@ class HamiltonianODE(nn.Module):
         """The state after the time t1."""
         return self.solver.solve(self.energy.field(), x, (0.0, t1)).x1
 
-    def drift(self, x: Float[Tensor, "b e"], times: Float[Tensor, " k"]) -> Float[Tensor, "b k"]:
+    def drift(self, x: Float[Tensor, "b e"], times: Float[Tensor, "*b k"]) -> Float[Tensor, "b k"]:
         """H(x(t)) - H(x(0)) at `times`, of the learned energy: what the integrator alone is to blame for."""
         with torch.no_grad():
             energy = self.energy(self.path(x, times))

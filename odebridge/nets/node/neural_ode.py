@@ -40,6 +40,6 @@ class NeuralODE(nn.Module):
         """The head's view of the end state."""
         return self.head(self.solve(x).x1)
 
-    def path(self, x: Float[Tensor, "b *s"], times: Float[Tensor, " k"]) -> Float[Tensor, "b k *r"]:
+    def path(self, x: Float[Tensor, "b *s"], times: Float[Tensor, "*b k"]) -> Float[Tensor, "b k *r"]:
         """The head's view of the states at `times`, from lift(x) at the first of them."""
         return self.head(self.solver.path(self.field, self.lift(x), times)[0])

@@ -43,7 +43,7 @@ class LeapfrogStep(nn.Module):
     """y_(j+1) = 2 y_j - y_(j-1) + h^2 f(y_j), on the pair (y_j, y_(j-1)): Stormer's method for y'' = f, its own inverse.
 
     f: the block, (b, *s) -> (b, *s). Source: Haber & Ruthotto, Stable architectures for deep neural networks, Inverse Problems
-    34, 2017, section 4; Chang et al., AAAI 2018, eq. 14. Caveat: differences grow like the depth, rounding with them.
+    34, 2017; Chang et al., AAAI 2018, arXiv 1709.03698. Caveat: differences grow like the depth, rounding with them.
     """
 
     def __init__(self, block: nn.Module, h: float = 1.0) -> None:
@@ -63,7 +63,7 @@ class HamiltonianStep(nn.Module):
     """y' = y + h K1^T tanh(K1 z + b1),  z' = z - h K2^T tanh(K2 y' + b2). Undone in the other order with the other signs.
 
     K1, K2 (hidden, width). Shapes: y, z (b, ..., width). Source: Chang et al., Reversible architectures for arbitrarily deep
-    residual neural networks, AAAI 2018, arXiv 1709.03698, eq. 12 (two-layer Hamiltonian network).
+    residual neural networks, AAAI 2018, arXiv 1709.03698 (two-layer Hamiltonian network).
     Caveat: forces are gradients, so that the motion neither grows nor dies, and nothing can be forgotten.
     """
 

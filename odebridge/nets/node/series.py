@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from odebridge.nets.node.fields import MLPField
 from odebridge.nets.node.solver import DEFAULT, Solver
+from odebridge.nets.node.splines import check_mask
 
 
 class Walked(NamedTuple):
@@ -25,6 +26,7 @@ class ODERNN(nn.Module):
     dim: channels of the series; hidden: size of h, 0 at first. field: f, a module (t, h) -> (b, hidden); None: a small one.
     Shapes: times (k,), rising (falling: the series is read from its end), values (b, k, dim), mask the same, None: all seen ->
     `Walked`. Any method and gradient policy; there is one solve between every two times, for the whole batch.
+    ValueError for times that do not rise or fall, or do not fit the values.
     Source: Rubanova, Chen & Duvenaud, Latent ODEs for irregularly-sampled time series, NeurIPS 2019, algorithm 1.
     Caveat: k - 1 short solves are dear with an adaptive method; `Solver("heun", steps=1)` is often enough.
     Use: `ODERNN(2, 16)(times, values, mask).after[:, -1]`.
@@ -41,6 +43,8 @@ class ODERNN(nn.Module):
         self, times: Float[Tensor, " k"], values: Float[Tensor, "b k d"], mask: Bool[Tensor, "b k d"] | None = None
     ) -> Walked:
         """The states at all times."""
+        _check_times(times, values)
+        check_mask(mask, values)
         seen = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
         shown = torch.cat([torch.where(seen, values, 0.0), seen.to(values)], -1)
         h = values.new_zeros(len(values), self.cell.hidden_size)
@@ -70,7 +74,7 @@ class LatentODE(nn.Module):
     encoder: an `ODERNN`; its last state gives mean and log std of z_0. field: f, (t, z) -> (b, latent). head: latent -> dim.
     Shapes: times (k,), values and mask (b, k, dim) -> x at `asked` (default: the same times) (b, k', dim). One solve decodes a
     series, at any times, those between and beyond the observed ones too.
-    Source: Chen et al., NeurIPS 2018, section 5; Rubanova et al., NeurIPS 2019, section 3.
+    Source: Chen et al., NeurIPS 2018, section 5; Rubanova et al., NeurIPS 2019.
     Caveat: nothing that is observed after t_0 can correct a path but through z_0.
     Use: `net = LatentODE(ODERNN(2, 16), MLPField(4), nn.Linear(4, 2), 4); net(times, values, mask)`.
     """
@@ -100,9 +104,23 @@ class LatentODE(nn.Module):
         """-E log N(x | path, noise^2) + weight KL, in nats: minus the ELBO if weight is 1.
 
         The mean is that of one draw of z_0, by PyTorch's own generator. The sum goes over the observed values; constants are
-        left out.
+        left out. ValueError for noise that is not positive, and a weight below 0.
         """
+        if not noise > 0.0 or not weight >= 0.0:
+            raise ValueError(f"LatentODE: noise must be above 0 and weight at least 0, got {noise!r} and {weight!r}.")
         belief = self.encode(times, values, mask)
         z0 = belief.mean + belief.log_std.exp() * torch.randn_like(belief.mean)
-        miss = 0.5 * ((self.decode(z0, times) - values) / noise) ** 2
-        return (miss if mask is None else torch.where(mask, miss, 0.0)).sum((1, 2)) + weight * belief.divergence()
+        off = self.decode(z0, times) - values
+        if mask is not None:
+            off = torch.where(mask, off, 0.0)  # before the square: a NaN that was not observed must not reach its derivative
+        return 0.5 * (off / noise).square().sum((1, 2)) + weight * belief.divergence()
+
+
+def _check_times(times: Tensor, values: Tensor) -> None:
+    """ValueError in a sentence for times that a series cannot be read at."""
+    k = values.shape[1]
+    if times.shape != (k,):
+        raise ValueError(f"times: must have shape ({k},), shared by the batch of {tuple(values.shape)}, got {tuple(times.shape)}.")
+    gaps = times.diff()
+    if not bool((gaps > 0).all() | (gaps < 0).all()):
+        raise ValueError("times: must rise, or fall, from one to the next; merge values of the same time into one.")

@@ -53,14 +53,21 @@ class Solver:
         return integrate(f, x0, Grid((*nodes, t1)), **settings)
 
     def path(
-        self, f: Callable[..., Any], x0: Float[Tensor, "b *s"], times: Float[Tensor, " k"], *, args: Any = None
+        self, f: Callable[..., Any], x0: Float[Tensor, "b *s"], times: Float[Tensor, "*b k"], *, args: Any = None
     ) -> tuple[Float[Tensor, "b k *s"], Solution]:
-        """The states at `times`, from x0 at the first of them, and the solve. With `steps`: so many between two."""
-        clock = [float(t) for t in times]
+        """The states at `times`, from x0 at the first of them, and the solve. With `steps`: so many between two.
+
+        times (k,), or (b, k), a clock for each trajectory, which only adaptive steps can follow.
+        """
+        exact = torch.as_tensor(times, dtype=torch.float64, device=x0.device)
         if self.steps is None:
-            sol = self.solve(f, x0, (clock[0], clock[-1]), args=args, save=At(torch.as_tensor(times, dtype=torch.float64)))
+            ends = (exact[:, 0], exact[:, -1]) if exact.dim() == 2 else (float(exact[0]), float(exact[-1]))
+            sol = self.solve(f, x0, ends, args=args, save=At(exact))
             assert isinstance(sol.xs, Tensor)
             return sol.xs, sol
+        if exact.dim() != 1:
+            raise ValueError(f"times: with steps={self.steps} they are shared by the batch, (k,); got {tuple(exact.shape)}.")
+        clock = exact.tolist()
         nodes = [a + (b - a) * i / self.steps for a, b in pairwise(clock) for i in range(self.steps)]
         sol = integrate(f, x0, Grid((*nodes, clock[-1])), method=self.method, args=args, save=Every(), **self.more)
         assert isinstance(sol.xs, Tensor)

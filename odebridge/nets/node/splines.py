@@ -49,13 +49,14 @@ def natural_cubic(
     """The natural cubic spline (second derivative 0 at both ends) through what was observed; one tridiagonal solve.
 
     times (k,) or (b, k), rising; mask: True where observed, at least once in every channel. Differentiable in the values.
-    Source: Kidger et al., Neural controlled differential equations, NeurIPS 2020, section 3; SciPy's CubicSpline(natural).
+    Source: Kidger et al., Neural controlled differential equations, NeurIPS 2020; the numbers are SciPy's CubicSpline(natural).
     Caveat: it looks ahead: a later value moves the whole path. Use: `natural_cubic(times, values).slope(t)`.
     """
     t, x, count = _packed(times, values, mask)
     h, rise = _differences(t, x, count)
     k = x.shape[-1]
-    inner = (torch.arange(k) > 0) & (torch.arange(k) < (count - 1)[..., None])
+    place = torch.arange(k, device=x.device)
+    inner = (place > 0) & (place < (count - 1)[..., None])
     # h_(i-1) M_(i-1) + 2 (h_(i-1) + h_i) M_i + h_i M_(i+1) = 6 (rise_i - rise_(i-1)); M = 0 at the ends and beyond the last.
     left, right = torch.nn.functional.pad(h, (1, 0), value=1.0), torch.nn.functional.pad(h, (0, 1), value=1.0)
     jump = torch.nn.functional.pad(rise, (0, 1)) - torch.nn.functional.pad(rise, (1, 0))
@@ -73,7 +74,7 @@ def hermite_cubic(
 
     With backward differences the path up to a time needs only what was observed up to the end of its interval.
     Shapes and mask as for `natural_cubic`. Source: Morrill, Kidger, Yang & Lyons, Neural CDEs for online prediction tasks,
-    2021, section 3. Caveat: only once differentiable at the knots. Use: `hermite_cubic(times, values)`.
+    2021, arXiv 2106.11028. Caveat: only once differentiable at the knots. Use: `hermite_cubic(times, values)`.
     """
     t, x, count = _packed(times, values, mask)
     h, rise = _differences(t, x, count)
@@ -82,35 +83,52 @@ def hermite_cubic(
     return _spline(t, count, x[..., :-1], left, (3.0 * rise - 2.0 * left - right) / h, (left + right - 2.0 * rise) / h**2)
 
 
+def check_mask(mask: Tensor | None, values: Tensor) -> None:
+    """TypeError or ValueError in a sentence for a mask that is not True and False in the shape of the values."""
+    if mask is None:
+        return
+    if mask.dtype != torch.bool:
+        raise TypeError(f"mask: must be bool, True where observed, got {mask.dtype}; write mask.bool().")
+    if mask.shape != values.shape:
+        raise ValueError(f"mask: must have the shape of the values, {tuple(values.shape)}, got {tuple(mask.shape)}.")
+
+
 def _packed(times: Tensor, values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Times and values (b, c, k) with what was observed in front, the last of it repeated, and how many these are (b, c)."""
     b, k, c = values.shape
-    clock = torch.as_tensor(times, dtype=values.dtype).expand(b, k)[..., None].expand(b, k, c).movedim(2, 1)
+    clock = torch.as_tensor(times, dtype=values.dtype, device=values.device)
+    if clock.shape not in ((k,), (b, k)):
+        raise ValueError(f"times: must have shape ({k},) or ({b}, {k}) for values of shape {(b, k, c)}, got {tuple(clock.shape)}.")
+    clock = clock.expand(b, k)[..., None].expand(b, k, c).movedim(2, 1)
     if k < 2 or not bool((clock[:, 0].diff(dim=-1) > 0).all()):
-        raise ValueError("times: must rise and hold at least two.")
+        raise ValueError("times: must rise and hold at least two; merge values of the same time into one.")
+    check_mask(mask, values)
+    if bool(torch.isnan(values if mask is None else torch.where(mask, values, 0.0)).any()):
+        raise ValueError("values: hold NaN where they count as observed; write mask=~values.isnan() to leave those out.")
     x = values.movedim(2, 1)
     if mask is None:
-        return clock, x, torch.full((b, c), k)
+        return clock, x, torch.full((b, c), k, device=values.device)
     seen = mask.movedim(2, 1)
     count = seen.sum(-1)
     if not bool((count > 0).all()):
         row, channel = (count == 0).nonzero()[0].tolist()
         raise ValueError(f"mask: trajectory {row} has no observed value in channel {channel}; a path needs one.")
     order = (~seen).long().argsort(dim=-1, stable=True)
-    order = torch.where(torch.arange(k) < count[..., None], order, order.gather(-1, (count - 1)[..., None]))
+    order = torch.where(torch.arange(k, device=x.device) < count[..., None], order, order.gather(-1, (count - 1)[..., None]))
     return clock.gather(-1, order), x.gather(-1, order), count
 
 
 def _differences(t: Tensor, x: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """Spacings h (1 beyond the last value, where nothing rises) and slopes of the chords, (b, c, k - 1)."""
-    real = torch.arange(t.shape[-1] - 1) < (count - 1)[..., None]
+    real = torch.arange(t.shape[-1] - 1, device=t.device) < (count - 1)[..., None]
     h = torch.where(real, t.diff(dim=-1), 1.0)
     return h, x.diff(dim=-1) / h
 
 
 def _spline(t: Tensor, count: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Spline:
     """Intervals beyond the last observed value begin at infinity and are never looked up."""
-    real = (torch.arange(a.shape[-1]) < (count - 1)[..., None]) | (torch.arange(a.shape[-1]) == 0)
+    place = torch.arange(a.shape[-1], device=a.device)
+    real = (place < (count - 1)[..., None]) | (place == 0)
     end = t.gather(-1, (count - 1)[..., None])[..., 0]
     return Spline(torch.where(real, t[..., :-1], torch.inf), end, a, b, c, d)
 

@@ -24,7 +24,7 @@ class Kinetics(nn.Module):
     p, l: one network with 2 dim outputs. A single linear layer would be mass action, one reaction for each production and loss.
     rates (dim,): r, the fastest rate seen in the data, so that training starts with the stiffness that the data have.
     Where v_i = 0, f_i > 0: the exact flow stays positive. Shapes: t unused, v (b, dim) -> (b, dim).
-    Source: ours, after the form of chemical kinetics, y' = P(y) - L(y) y (Sandu, Verwer et al. 1997, part II, eq. 3).
+    Source: ours, after the form of chemical kinetics, y' = P(y) - L(y) y (Verwer, SIAM J. Sci. Comput. 15, 1994).
     Caveat: species below `floor` (in the unit of v) look alike. Use: `Kinetics(3, (16, 16), rates=rates)`.
     """
 
@@ -55,7 +55,7 @@ class StiffNODE(nn.Module):
     solver: any method and gradient policy; its tolerances are those of v. Shapes: u0 (b, dim), times (k,) or (b, k), the
     start of each trajectory first -> (b, k, dim), NaN where a failed trajectory did not come.
     ValueError for scales that are not positive, and for log_time with a time that is not.
-    Source: Kim, Ji, Deng, Ma & Rackauckas, Chaos 31 (2021) 093122, eqs. 8 and 9.
+    Source: Kim, Ji, Deng, Ma & Rackauckas, Chaos 31 (2021) 093122.
     Caveat: it is right near the trajectories it was trained on; a + b + c = 1 is learned, not built in.
     Use: `StiffNODE(Kinetics(3, rates=r), y_scale, 1e5).path(u0, times)`.
     """
@@ -66,14 +66,14 @@ class StiffNODE(nn.Module):
         self, field: nn.Module, y_scale: Tensor, t_scale: float, *, log_time: bool = False, solver: Solver = STIFF
     ) -> None:
         super().__init__()
-        if not (bool((y_scale > 0).all()) and t_scale > 0):
+        if not t_scale > 0 or not (y_scale.is_meta or bool((y_scale > 0).all())):
             raise ValueError(f"StiffNODE: scales must be positive, got y_scale={y_scale.tolist()}, t_scale={t_scale!r}.")
         self.field, self.solver, self.log_time, self.t_scale = field, solver, log_time, float(t_scale)
         self.register_buffer("y_scale", y_scale)
 
     def solve(self, u0: Float[Tensor, "b dim"], times: Float[Tensor, "*b k"], **more: Any) -> Solution:
         """The solve in v, with its statistics; a failed trajectory does not raise. Keywords are those of `integrate`."""
-        clock = torch.as_tensor(times, dtype=torch.float64) / self.t_scale
+        clock = torch.as_tensor(times, dtype=torch.float64, device=u0.device) / self.t_scale
         if self.log_time:
             if not bool((clock > 0).all()):
                 raise ValueError("StiffNODE: log_time needs times above 0; start from the first measured state.")

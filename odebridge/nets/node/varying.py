@@ -35,7 +35,7 @@ class VaryingField(nn.Module):
 
     s = (t - t0) / (t1 - t0), held within [0, 1]. basis: "linear", hat functions on `terms` nodes, or "galerkin", Chebyshev
     polynomials of degree below `terms`. hidden: sizes between. Shapes: x (b, dim), t (b,) -> (b, dim). ValueError for fewer
-    than two terms or an unknown basis. Source: Massaroli et al., Dissecting neural ODEs, NeurIPS 2020, section 3 (Galerkin and
+    than two terms or an unknown basis. Source: Massaroli et al., Dissecting neural ODEs, NeurIPS 2020 (Galerkin and
     piecewise weights); Queiruga et al., Continuous-in-depth neural networks, 2020. Caveats: `terms` times the weights and the
     work of a plain field; hats have kinks at their nodes, which an adaptive solver pays for in steps.
     Use: `NeuralODE(VaryingField(2, (32,), basis="galerkin"))`.

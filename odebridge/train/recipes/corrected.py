@@ -58,8 +58,8 @@ def pairs(times: Tensor, values: Float[Tensor, "n k d"]) -> tuple[Tensor, Tensor
 class Residual:
     """Residual fitting: mean |x(t + h) - Phi(t, x(t); h)|^2 over that of the base alone, component by component.
 
-    1 is the base, 0 the exact flow. For hypersolvers it is the loss of Poli et al. (2020, eq. 8), since h^power is constant on
-    even times; for NeurVec that of Huang et al. (2022, eq. 7) for one step.
+    1 is the base, 0 the exact flow. For hypersolvers it is the loss of Poli et al. (2020), since h^power is constant on
+    even times; for NeurVec that of Huang et al. (2023) for one step.
     """
 
     method: Corrected
