@@ -1,12 +1,14 @@
 """The tables of docs/variants.md: `python benchmarks/variants_page.py`.
 
-From the rows of results/variants and results/reversible. A test fails when they differ.
+From the rows of results/variants, reversible, corrected and stiff_node. A test fails when they differ.
 """
 
 from __future__ import annotations
 
 import json
+import runpy
 import statistics
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +17,6 @@ from typing import Any
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "variants.md"
 RESULTS = HERE / "results"
-BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
 
 Row = dict[str, Any]
 
@@ -47,15 +48,15 @@ def score(rows: Sequence[Row]) -> str:
     return said + (f"; {late} stopped by the clock" if late else "") + (f"; {lost} of {len(rows)} failed" if lost else "")
 
 
-def of(rows: Sequence[Row], *keys: str) -> str:
-    """The mean of a figure that rows hold under these keys; empty if none does."""
+def of(rows: Sequence[Row], *keys: str, lowest: float | None = None) -> str:
+    """The mean of a figure that rows hold under these keys, each at least `lowest`; empty if none does."""
     values = []
     for row in rows:
         value: Any = row
         for key in keys:
             value = value.get(key) if value is not None else None
         if value is not None:
-            values.append(value)
+            values.append(value if lowest is None else max(lowest, value))
     return f"{statistics.fmean(values):.3g}" if values else ""
 
 
@@ -106,7 +107,7 @@ def variants(rows: Sequence[Row]) -> list[str]:
                 of(found, "seconds"),
                 of(found, "evaluations", "forward"),
             ]
-            cells += [of(found, "evaluations", "backward"), score(found)]
+            cells += [of(found, "evaluations", "backward", lowest=0.0), score(found)]
             cells += [score(net), of(net, "seconds")] * beside + [of(found, "extras", ENERGY)] * energy
             cells += [of(net, "extras", ENERGY)] * (energy and beside) + [further(found)] * more
             lines.append("| " + " | ".join(cells) + " |")
@@ -187,10 +188,27 @@ def tables() -> str:
     return "\n".join(lines)
 
 
+def one_table(script: str, file: str) -> str:
+    """The table that a script makes of its own record, and its command and machine."""
+    sys.path.insert(0, str(HERE))  # they import each other by name
+    found = json.loads((RESULTS / file).read_text())
+    versions, cpu = found["environment"]["versions"], found["environment"]["cpu"]
+    head = f"`python benchmarks/{script}.py`, {cpu}, one thread, torch {versions['torch']}, Python {versions['python']}."
+    return f"{head}\n\n{runpy.run_path(str(HERE / f'{script}.py'), run_name='script')['table'](found['rows'])}\n"
+
+
 def updated(text: str) -> str:
     """The page with the tables of the committed rows."""
-    head, rest = text.split(BEGIN)
-    return head + BEGIN + tables() + END + rest.split(END)[1]
+    made = {
+        "tables": tables(),
+        "corrected": one_table("corrected", "corrected.json"),
+        "stiff": one_table("stiff_node", "stiff_node.json"),
+    }
+    for name, table in made.items():
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+        head, rest = text.split(begin)
+        text = head + begin + table + end + rest.split(end)[1]
+    return text
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def test_missing_values_may_be_nan_and_observed_ones_may_not(kind):
     assert all(map(torch.equal, KINDS[kind](times, values, mask), KINDS[kind](times, missing, mask)))
     with pytest.raises(ValueError, match="isnan"):
         KINDS[kind](times, missing)
-    with pytest.raises(TypeError, match="mask.bool"):
+    with pytest.raises(TypeError, match=r"mask\.bool"):
         KINDS[kind](times, values, mask.double())
     with pytest.raises(ValueError, match="merge"):
         KINDS[kind](torch.zeros_like(times), values, mask)

@@ -95,6 +95,21 @@ def test_a_rejected_try_with_an_infinite_derivative_leaves_no_nan():
     assert torch.allclose(a.grad, exact, rtol=1e-5)
 
 
+@pytest.mark.parametrize("gradient", [ob.Replay(), ob.Replay("steps"), ob.Replay(2), ob.Replay(at_once=True)], ids=repr)
+def test_a_start_on_a_pole_leaves_no_nan_in_shared_gradients(gradient):
+    def gradients(x0):
+        w = torch.tensor(1.0, dtype=D, requires_grad=True)
+        sol = ob.integrate(lambda t, x: -w / x, x0, (0.0, 0.1), method="tsit5", gradient=gradient, throw=False)
+        torch.nansum(sol.x1).backward()
+        return sol.result.tolist(), w.grad
+
+    x0 = torch.tensor([[1.0], [0.0], [2.0]], dtype=D)
+    codes, got = gradients(x0)
+    assert codes == [ob.Result.OK, ob.Result.NOT_FINITE, ob.Result.OK]
+    assert torch.isfinite(got)
+    torch.testing.assert_close(got, gradients(x0[[0, 2]])[1], rtol=1e-12, atol=0)
+
+
 def test_second_derivatives_go_through():
     x0 = torch.tensor([[0.7], [0.2]], dtype=D, requires_grad=True)
     x1 = ob.integrate(lambda t, x: x * (1 - x), x0, (0.0, 1.0), rtol=1e-10, atol=1e-12).x1

@@ -153,7 +153,7 @@ def test_times_that_a_series_cannot_be_read_at_are_refused(times, says, solver):
 def test_masks_and_noise_are_checked():
     x, mask = values()
     net = latent(SOLVERS[1])
-    with pytest.raises(TypeError, match="mask.bool"):
+    with pytest.raises(TypeError, match=r"mask\.bool"):
         net(TIMES, x, mask.double())
     with pytest.raises(ValueError, match="shape of the values"):
         net(TIMES, x, mask[..., :1])

@@ -37,8 +37,8 @@ def spring_chain(seed: int = 0, train: int = TRAIN, test: int = TEST, masses: in
 
     (n, 51, 40), the positions first. Frequencies 2 sin(j pi / 42), j = 1 ... 20: periods from 3.1 to 42. H is the invariant.
     Source: Huang, Liang, Zhang, Yang & Lin, On fast simulation of dynamical system with neural vector enhanced numerical
-    solver, Scientific Reports 13, 2023, arXiv 2208.03680 (spring-chain; the constants here are our own). ValueError for no masses.
-    Caveat: the system is linear, so a linear correction would do. Use: `data = spring_chain(masses=5)`.
+    solver, Scientific Reports 13, 2023, arXiv 2208.03680 (spring-chain; the constants here are our own).
+    ValueError for no masses. Caveat: the system is linear: a linear correction would do. Use: `data = spring_chain(masses=5)`.
     """
     if masses < 1:
         raise ValueError(f"spring_chain: masses must be at least 1, got {masses!r}.")

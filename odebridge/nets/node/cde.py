@@ -40,8 +40,8 @@ class NeuralCDE(nn.Module):
     `Spline` from `natural_cubic` or `hermite_cubic`, with the time as one of its channels if the speed matters: without it the
     end does not depend on how fast the path is run through.
     Shapes: a Spline of b paths, span (t0, t1) floats or (b,) -> those of the head. Any method and gradient policy.
-    Source: Kidger, Morrill, Foster & Lyons, NeurIPS 2020, arXiv 2005.08926. Caveat: the third derivative of X jumps at its knots
-    (the second of a Hermite control), which costs high orders; a control of white noise is stiff for the field.
+    Source: Kidger, Morrill, Foster & Lyons, NeurIPS 2020, arXiv 2005.08926. Caveat: the third derivative of X jumps at its
+    knots (the second of a Hermite control), which costs high orders; a control of white noise is stiff for the field.
     Use: `NeuralCDE(MatrixField(16, 3), nn.Linear(3, 16), nn.Linear(16, 2))(natural_cubic(times, values), (0.0, 6.0))`.
     """
 

@@ -18,7 +18,8 @@ class Correction(nn.Module):
     dim: components of x; slope, time: are they inputs (a hypersolver sees the slope, NeurVec the state alone). scale, centre,
     slope_scale, out: (dim,), 1 or 0 if None; `measured` of odebridge.train.recipes.corrected takes them from data.
     Shapes: t a float or (b,), x and slope (b, dim) -> (b, dim). Source: Poli et al., Hypersolvers, NeurIPS 2020;
-    Huang et al., NeurVec, Scientific Reports 13, 2023, arXiv 2208.03680. Caveat: outside the states it was trained on it is any function.
+    Huang et al., NeurVec, Scientific Reports 13, 2023, arXiv 2208.03680.
+    Caveat: outside the states it was trained on it is any function.
     Use: `Corrected(EULER, Correction(2, (32, 32)))`.
     """
 

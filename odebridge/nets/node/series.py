@@ -120,7 +120,9 @@ def _check_times(times: Tensor, values: Tensor) -> None:
     """ValueError in a sentence for times that a series cannot be read at."""
     k = values.shape[1]
     if times.shape != (k,):
-        raise ValueError(f"times: must have shape ({k},), shared by the batch of {tuple(values.shape)}, got {tuple(times.shape)}.")
+        raise ValueError(
+            f"times: must have shape ({k},), shared by the batch of {tuple(values.shape)}, got {tuple(times.shape)}."
+        )
     gaps = times.diff()
     if not bool((gaps > 0).all() | (gaps < 0).all()):
         raise ValueError("times: must rise, or fall, from one to the next; merge values of the same time into one.")

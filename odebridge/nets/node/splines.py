@@ -98,7 +98,9 @@ def _packed(times: Tensor, values: Tensor, mask: Tensor | None) -> tuple[Tensor,
     b, k, c = values.shape
     clock = torch.as_tensor(times, dtype=values.dtype, device=values.device)
     if clock.shape not in ((k,), (b, k)):
-        raise ValueError(f"times: must have shape ({k},) or ({b}, {k}) for values of shape {(b, k, c)}, got {tuple(clock.shape)}.")
+        raise ValueError(
+            f"times: must have shape ({k},) or ({b}, {k}) for values of shape {(b, k, c)}, got {tuple(clock.shape)}."
+        )
     clock = clock.expand(b, k)[..., None].expand(b, k, c).movedim(2, 1)
     if k < 2 or not bool((clock[:, 0].diff(dim=-1) > 0).all()):
         raise ValueError("times: must rise and hold at least two; merge values of the same time into one.")

@@ -64,7 +64,9 @@ class Counter:
 
 
 def counted(fields: Sequence[nn.Module], n: int, loss: Callable[[], Tensor]) -> dict[str, float]:
-    """The f evaluations a sample: forward, those of a pass without gradient; backward, what a training step adds.
+    """The f evaluations a sample: forward, those of a pass without gradient; backward, what a training step has beyond them.
+
+    0 where steps get their graph as they are tried; such a pass may even spare some, since it drops finished samples earlier.
 
     fields: the modules whose calls count. n: samples behind `loss`, which makes the pass. Jacobian products do not count.
     """
@@ -74,7 +76,7 @@ def counted(fields: Sequence[nn.Module], n: int, loss: Callable[[], Tensor]) -> 
         value = loss()
         leaves = [p for f in fields for p in f.parameters() if p.requires_grad]
         torch.autograd.grad(value, leaves, allow_unused=True)
-    return {"forward": plain.rows / n, "backward": (whole.rows - plain.rows) / n}
+    return {"forward": plain.rows / n, "backward": max(0.0, (whole.rows - plain.rows) / n)}
 
 
 def classification(
