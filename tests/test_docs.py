@@ -91,3 +91,8 @@ def test_the_page_of_the_variants_names_them_all():
 
     text = (ROOT / "docs" / "variants.md").read_text()
     assert [name for name in (*RECIPES, *REGULARISERS) if name != "none" and f"`{name}`" not in text] == []
+
+
+def test_the_claims_are_judged_by_the_committed_rows():
+    namespace = runpy.run_path(str(ROOT / "benchmarks" / "claims_page.py"), run_name="script")
+    assert (ROOT / "docs" / "claims.md").read_text() == namespace["page"](), "run: python benchmarks/claims_page.py"

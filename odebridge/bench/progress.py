@@ -7,7 +7,15 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from odebridge.bench.runner import Event
 
@@ -24,6 +32,7 @@ class Display:
             BarColumn(24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
             TextColumn("{task.fields[label]}"),
             console=self.console,
         )
@@ -62,7 +71,15 @@ class Display:
         began = self.began.setdefault(event.part, now)
         if first or event.done == event.total or now - self.spoke > HEARTBEAT:
             self.spoke = now
-            self._line(f"{event.part} {event.done}/{event.total}, {now - began:.0f} s: {escape(event.label)}")
+            left = _left(now - began, event)
+            self._line(f"{event.part} {event.done}/{event.total}, {now - began:.0f} s{left}: {escape(event.label)}")
 
     def _line(self, text: str) -> None:
         self.bars.console.print(text, highlight=False, soft_wrap=True)
+
+
+def _left(passed: float, event: Event) -> str:
+    """At the pace so far."""
+    if not 0 < event.done < event.total:
+        return ""
+    return f", about {passed / event.done * (event.total - event.done):.0f} s left"

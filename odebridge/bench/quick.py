@@ -12,6 +12,7 @@ import torch
 from odebridge.bench import flowmap, networks, solvers
 from odebridge.bench.record import REPORT, RunFolder
 from odebridge.bench.report import write_report
+from odebridge.bench.resume import finished, remaining
 from odebridge.bench.runner import Event, Part, run_part
 
 # One thread everywhere: the tensors are too small to gain from a second, and a busy neighbour cannot stall the first.
@@ -44,10 +45,18 @@ def run_suite(
     settings: dict[str, Any],
     tell: Callable[[Event], None],
     command: str,
+    resume: Path | None = None,
 ) -> Path:
-    """Parts one after the other into one run folder, and the report at the end."""
+    """Parts one after the other into one run folder, and the report at the end.
+
+    resume: go on in this run folder, with the cases that have no good row in it.
+    """
     budgets = {part.name: part.budget for part in todo}
-    folder = RunFolder(out, name, {**settings, "threads": THREADS, "budgets_s": budgets}, command)
+    if resume is None:
+        folder = RunFolder(out, name, {**settings, "threads": THREADS, "budgets_s": budgets}, command)
+    else:
+        folder = RunFolder.reopened(resume, name)
+        todo = [remaining(part, finished(resume)) for part in todo]
     with threads(THREADS):
         for part in todo:
             run_part(part, folder.append, tell)

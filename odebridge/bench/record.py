@@ -171,6 +171,15 @@ def read(folder: str | Path) -> Results:
     return Results(tuple(rows), torn, damaged)
 
 
+def mended(path: Path) -> None:
+    """Cut off a last line that a crash has torn, so that the next row begins on a line of its own."""
+    text = path.read_bytes()
+    if text and not text.endswith(b"\n"):
+        last = text.rsplit(b"\n", 1)[-1]
+        whole = text + b"\n" if _parsed(last) is not None else text[: len(text) - len(last)]
+        write_atomic(path, whole)
+
+
 def read_run(folder: str | Path) -> dict[str, Any]:
     """run.json of a run folder, or an empty dictionary where it is missing or damaged: the rows stand on their own."""
     try:

@@ -1,12 +1,14 @@
-"""Run folders of trainings that were stopped."""
+"""Run folders of trainings and suites that were stopped."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from odebridge.bench.record import RESULTS, RUN
+from odebridge.bench.record import RESULTS, RUN, configuration_hash, finite, mended, read
+from odebridge.bench.runner import Part
 
 STATE = "training.json"  # what the loop writes through `Keep`, beside its tensors
 
@@ -27,3 +29,33 @@ def unfinished(folder: Path, suite: str, what: str) -> dict[str, Any]:
     if not (folder / STATE).exists():
         raise ValueError(f"resume: the run {str(folder)!r} was stopped before its state was first saved; start it again.")
     return page["settings"]
+
+
+def begun(folder: Path, suite: str) -> dict[str, Any]:
+    """The settings that a run of this suite began with; FileNotFoundError or ValueError, in a sentence, for another folder."""
+    if not (folder / RUN).is_file():
+        raise FileNotFoundError(f"resume: {str(folder)!r} is not a run folder, it has no {RUN}.")
+    page = json.loads((folder / RUN).read_text())
+    if page.get("suite") != suite:
+        raise ValueError(f"resume: {str(folder)!r} holds no run of {suite!r}, but one of the suite {page.get('suite')!r}.")
+    return page["settings"]
+
+
+Key = tuple[str, str, int | None]
+
+
+def finished(folder: Path) -> set[Key]:
+    """Part, hash and seed of every case with a good row; a line that a kill has cut off is taken away first."""
+    if not (folder / RESULTS).exists():
+        return set()
+    mended(folder / RESULTS)
+    return {(r["part"], r["hash"], r["seed"]) for r in read(folder).rows if r["status"] == "ok"}
+
+
+def remaining(part: Part, done: set[Key]) -> Part:
+    """The part without the cases that are done."""
+
+    def key(case: Any) -> Key:
+        return part.name, configuration_hash(finite(case.configuration)[0]), case.seed
+
+    return replace(part, cases=[case for case in part.cases if key(case) not in done])

@@ -11,6 +11,7 @@ METHODS = {
     "rodas5p": "Rodas5P",
     "dopri5": "Dopri5",
     "tsit5": "Tsit5",
+    "radau5": "Radau5",
     "euler": "Euler",
     "heun": "Heun",
     "rosenbrock23": "Rosenbrock23",
@@ -20,6 +21,16 @@ CONTROLLERS = {
     "fixed": "constant step",
     "constant": "learned constant",
     "se": "SE",
+    "stepnet": "StepNet (reconstruction)",
+}
+GATES = {  # the same where more of them are compared
+    "untrained": "untrained, step 1",
+    "fixed": "step 1",
+    "half": "step 1/2",
+    "constant": "learned constant",
+    "se": "SE",
+    "eca": "ECA",
+    "srm": "SRM",
     "stepnet": "StepNet (reconstruction)",
 }
 PROBLEMS = {"robertson": "Robertson", "van_der_pol": "van der Pol, µ = 1000", "hires": "HIRES"}
@@ -69,3 +80,15 @@ def listed(items: Iterable[str]) -> str:
 
 def _raised(exponent: int) -> str:
     return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """+0.43, as a difference is read; a dash where there is none."""
+    return DASH if value is None or not math.isfinite(value) else f"{value:+.{digits}f}"
+
+
+def between(mean: float, low: float, high: float, digits: int = 2) -> str:
+    """A difference with its interval: +0.43 [+0.20, +0.66]."""
+    if not math.isfinite(low):
+        return signed(mean, digits)
+    return f"{signed(mean, digits)} [{signed(low, digits)}, {signed(high, digits)}]"
