@@ -140,7 +140,7 @@ def section(rows: Sequence[Row], every: Sequence[Row], merged: bool) -> Section:
     found = groups(rows, "attention")
     tables = [_summary(about, by) for about, by in found]
     columns: dict[str, Callable[[Row], Cell]] = {
-        "steps": of("configuration", "controller", lambda c: words.GATES.get(c, c)),
+        "steps": of("configuration", "controller", lambda c: str(words.GATES.get(c, c))),
         "seed": lambda r: cell(r["seed"], str),
         "data": of("configuration", "data", str),
         "test accuracy": of("values", "accuracy", lambda v: f"{100 * v:.2f} %"),

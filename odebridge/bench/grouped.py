@@ -37,7 +37,7 @@ def points(rows: dict[int, Row], seeds: Sequence[int] | None = None) -> list[flo
     return [100 * rows[s]["values"]["accuracy"] for s in (sorted(rows) if seeds is None else seeds)]
 
 
-def values(rows: dict[int, Row], key: str) -> list[float]:
+def values(rows: dict[int, Row], key: str) -> list[Any]:
     """A value of every seed that has it."""
     return [v for s in sorted(rows) if (v := rows[s]["values"].get(key)) is not None]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -55,8 +55,9 @@ def paired(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Diff
     if len(a) != len(b):
         raise ValueError(f"paired: {len(a)} and {len(b)} values do not make pairs.")
     off = np.asarray(a, float) - np.asarray(b, float)
-    found = interval(off, level)
-    return Difference(*found, math.nan if _flat(found) else float(stats.ttest_1samp(off, 0.0).pvalue))
+    found = interval(off.tolist(), level)
+    test: Any = stats.ttest_1samp
+    return Difference(*found, math.nan if _flat(found) else float(test(off, 0.0).pvalue))
 
 
 def _flat(found: Interval) -> bool:
@@ -88,8 +89,8 @@ def equivalent(a: Sequence[float], b: Sequence[float], margin: float) -> float:
     if _flat(Interval(*paired(a, b)[:5])):
         return math.nan
     off = np.asarray(a, float) - np.asarray(b, float)
-    above = stats.ttest_1samp(off, -margin, alternative="greater").pvalue
-    below = stats.ttest_1samp(off, margin, alternative="less").pvalue
+    test: Any = stats.ttest_1samp
+    above, below = test(off, -margin, alternative="greater").pvalue, test(off, margin, alternative="less").pvalue
     return float(max(above, below))
 
 
@@ -102,7 +103,8 @@ def rank(x: Sequence[float], y: Sequence[float]) -> float:
     a, b = a[good], b[good]
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return math.nan
-    return float(stats.spearmanr(a, b).statistic)
+    found: Any = stats.spearmanr(a, b)
+    return float(found.statistic)
 
 
 def rank_interval(x: Sequence[float], y: Sequence[float]) -> Interval:

@@ -60,9 +60,8 @@ def settings_for(data: str | None, quick: bool, seed: int = 0, seeds: int = 5) -
     name = data or ("digits" if quick or not _installed("fashion-mnist") else "fashion-mnist")
     lookup("set of images", name, IMAGES)
     if quick:
-        small = {"train": None} if name == "digits" else {"train": 1000}
-        stem = 1 if name == "digits" else 4
-        return Settings(name, seed=seed, seeds=2, width=8, stem=stem, epochs=2, batch_size=64, probes=64, **small)
+        train, stem = (None, 1) if name == "digits" else (1000, 4)
+        return Settings(name, train, seed, seeds=2, width=8, stem=stem, epochs=2, batch_size=64, probes=64)
     if name == "digits":
         return Settings(name, None, seed, seeds, stem=1, width=16, epochs=4, batch_size=64)
     images(name, SUBSET)  # not there: said before the first row

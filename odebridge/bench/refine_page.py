@@ -96,7 +96,7 @@ def section(rows: Sequence[Row], every: Sequence[Row], merged: bool) -> Section:
     """The section of the report."""
     found = groups(rows, "refine")
     columns: dict[str, Callable[[Row], Cell]] = {
-        "steps": of("configuration", "controller", lambda c: words.GATES.get(c, c)),
+        "steps": of("configuration", "controller", lambda c: str(words.GATES.get(c, c))),
         "seed": lambda r: cell(r["seed"], str),
         "data": of("configuration", "data", str),
         **{f"accuracy, {k} substeps": _refined(i) for i, k in enumerate(SUBSTEPS)},

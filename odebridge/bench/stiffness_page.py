@@ -39,7 +39,7 @@ def named(c: dict[str, Any]) -> str:
     if c["what"] == "network":
         return f"network on {c['data']}, blocks"
     more = [f"µ = {v:g}" if k == "mu" else f"{k} = {v:g}" for k, v in c["settings"].items()]
-    return ", ".join([NAMES.get(c["problem"], c["problem"]), *more])
+    return ", ".join([str(NAMES.get(c["problem"], c["problem"])), *more])
 
 
 def sentences(rows: Sequence[Row]) -> list[str]:

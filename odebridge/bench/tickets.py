@@ -7,12 +7,12 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import nn
 
 from odebridge.bench import paired
 from odebridge.bench.paired import Settings, Whole
 from odebridge.bench.runner import Case, Outcome, Part
 from odebridge.control.attention import SE
+from odebridge.core.protocols import StepController
 from odebridge.metrics import profile
 from odebridge.nets import Stage
 from odebridge.nets.gates import Gates
@@ -86,7 +86,7 @@ def some(settings: Settings, kept: Sequence[int]) -> Gates:
     number = iter(range(sum(is_step)))
     answers = iter([next(number) in kept if step else True for step in is_step])
 
-    def gates(channels: int) -> nn.Module:
+    def gates(channels: int) -> StepController:
         return SE(channels) if next(answers) else Whole(channels)
 
     return gates

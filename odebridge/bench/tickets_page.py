@@ -40,8 +40,8 @@ def against(by: Chosen, choice: str, other: str) -> Difference | None:
         seed: [(by[choice, r][seed], by[other, r][seed]) for r in ratios if seed in by[choice, r] and seed in by[other, r]]
         for seed in sorted({s for some in by.values() for s in some})
     }
-    means = [tuple(fmean(column) for column in zip(*some, strict=True)) for some in pairs.values() if some]
-    return inference.paired(*zip(*means, strict=True)) if means else None
+    mine, theirs = ([fmean(pair[i] for pair in some) for some in pairs.values() if some] for i in (0, 1))
+    return inference.paired(mine, theirs) if mine else None
 
 
 def beside(by: Chosen, key: tuple[str, float], other: tuple[str, float]) -> Difference | None:
