@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import math
 import ctypes
 import gc
 import json
+import math
 import subprocess
 import sys
 from functools import partial
