@@ -63,11 +63,12 @@ def _gates(found: Sequence[Measured]) -> list[str]:
             groups = [f"{who} {_ratio(v)}" for who, v in sides.items() if v is not None]
             parts = f"; on {' and on '.join(groups)}" if len(groups) > 1 else ""
             verdict = _verdict(total)
+            over = f"mean and 95 % interval over {_count(total[3], 'family', 'families')}{parts}"
+            pairs, seeds = _count(len(logs), "pair", "pairs"), max(map(len, logs.values()))
             out.append(
-                f"{name} steps against learned constant steps at equal evaluations, in {where}: "
-                f"{_ratio(total)} times the median error (mean and 95 % interval over {_count(total[3], 'family', 'families')}{parts}). "
-                f"{verdict} Of {_count(len(logs), 'pair', 'pairs')} of family and K it is better in {better}, worse in {worse}, "
-                f"undecided in {open_} (paired over {max(map(len, logs.values()))} seeds, no correction for their number)."
+                f"{name} steps against learned constant steps at equal evaluations, in {where}: {_ratio(total)} times the "
+                f"median error ({over}). {verdict} Of {pairs} of family and K it is better in {better}, worse in {worse}, "
+                f"undecided in {open_} (paired over {seeds} seeds, no correction for their number)."
             )
     return out
 
