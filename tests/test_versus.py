@@ -28,6 +28,14 @@ TINY = versus.Settings(
 )  # fmt: skip
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quick_estimates():
+    """The cost of a training is estimated from one iteration here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("odebridge.bench.flow_training.ALONE", 1)
+        yield
+
+
 def ignore(_anything):
     """Nobody watches."""
 
