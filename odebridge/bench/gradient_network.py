@@ -110,9 +110,9 @@ def our_odeint_loss(method: str) -> Loss:
 
 def torchdiffeq_loss(solver: str) -> Loss:
     """The same by `odeint` or `odeint_adjoint`, dopri5."""
-    library = optional("torchdiffeq")
 
     def loss(net: nn.Module, x0: Tensor, rtol: float, atol: float) -> Tensor:
+        library = optional("torchdiffeq")
         when = torch.linspace(0.0, 1.0, SAVES + 1, dtype=x0.dtype)
         return getattr(library, solver)(net, x0, when, rtol=rtol, atol=atol, method="dopri5")[1:].square().mean()
 
@@ -121,9 +121,9 @@ def torchdiffeq_loss(solver: str) -> Loss:
 
 def torchode_loss(method: str) -> Loss:
     """The same by AutoDiffAdjoint with the PID coefficients of its own page."""
-    library = optional("torchode")
 
     def loss(net: nn.Module, x0: Tensor, rtol: float, atol: float) -> Tensor:
+        library = optional("torchode")
         term = library.ODETerm(net)
         law = library.PIDController(term=term, atol=atol, rtol=rtol, pcoeff=0.2, icoeff=0.5, dcoeff=0.0)
         solver = library.AutoDiffAdjoint(getattr(library, method)(term=term), law)
