@@ -127,7 +127,7 @@ def _against(found: Sequence[Measured]) -> list[str]:
         out.append(text)
     if levels:
         head = (
-            f"In {wins} of {_count(len(found), 'family', 'families')} some network is faster than every solver at its own "
+            f"In {wins} of {_count(sum(bool(m.times) for m in found), 'family', 'families')} some network is faster than every solver at its own "
             f"median error, in {tails} some network also at its own 99th percentile, for {found[0].states} states at a time. "
             f"The most accurate networks reach {number(min(levels), 2)} to {number(max(levels), 2)} standard deviations of the "
             "end state; below that there are only solvers."
@@ -138,7 +138,8 @@ def _against(found: Sequence[Measured]) -> list[str]:
 
 def _paid(v: Any) -> str:
     if v.pays is None:
-        return ", so its training is never paid"
+        open_ = v.interval is not None and v.interval[1] > 1
+        return ", and the interval leaves open which is faster" if open_ else ", so its training is never paid"
     states = float(f"{v.pays:.1e}")
     return (
         f", so training ({seconds(v.row['values']['train_seconds'])}) and data are paid after some {number(states, 2)} states"
