@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
 from odebridge.bench.inference import interval
-from odebridge.bench.versus_data import Measured, Row, curves, error_of, measured, said, versus
+from odebridge.bench.versus_data import Measured, Row, Versus, curves, error_of, measured, said, versus
 from odebridge.bench.words import number, seconds
 
 GATES = {"se": "SE", "stepnet": "StepNet (reconstruction)"}
@@ -126,24 +125,26 @@ def _against(found: Sequence[Measured]) -> list[str]:
             text += f" Solvers go on to {number(finest, 2)}; no network of this run does."
         out.append(text)
     if levels:
+        timed = _count(sum(bool(m.times) for m in found), "family", "families")
         head = (
-            f"In {wins} of {_count(sum(bool(m.times) for m in found), 'family', 'families')} some network is faster than every solver at its own "
-            f"median error, in {tails} some network also at its own 99th percentile, for {found[0].states} states at a time. "
-            f"The most accurate networks reach {number(min(levels), 2)} to {number(max(levels), 2)} standard deviations of the "
-            "end state; below that there are only solvers."
+            f"In {wins} of {timed} some network is faster than every solver at its own median error, in {tails} some network "
+            f"also at its own 99th percentile, for {found[0].states} states at a time. The most accurate networks reach "
+            f"{number(min(levels), 2)} to {number(max(levels), 2)} standard deviations of the end state; below that there are "
+            "only solvers."
         )
         out.insert(0, head)
     return out
 
 
-def _paid(v: Any) -> str:
+def _paid(v: Versus) -> str:
+    """What the ratio means for the cost of training."""
     if v.pays is None:
         open_ = v.interval is not None and v.interval[1] > 1
         return ", and the interval leaves open which is faster" if open_ else ", so its training is never paid"
-    states = float(f"{v.pays:.1e}")
-    return (
-        f", so training ({seconds(v.row['values']['train_seconds'])}) and data are paid after some {number(states, 2)} states"
-    )
+    after = f"paid after some {number(float(f'{v.pays:.1e}'), 2)} states"
+    if not v.wins:
+        return f", which the interval leaves open; if it holds, training and data are {after}"
+    return f", so training ({seconds(v.row['values']['train_seconds'])}) and data are {after}"
 
 
 def _times(ratio: float, bounds: tuple[float, float] | None) -> str:
