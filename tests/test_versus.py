@@ -24,7 +24,7 @@ from odebridge.bench.versus_findings import log_ratios, over_families
 TINY = versus.Settings(
     ("lotka_volterra", "stiff_spiral"), ("constant", "se", "stepnet", "neurvec", "deeponet"), 0, 2, 64, 32, 8, 32,
     steps={k: (2,) for k in ("constant", "se", "stepnet", "neurvec")}, grid={"rk4": (4, 32), "rosenbrock23": (8,)},
-    adaptive={"tsit5": (1e-1, 1e-4), "rodas5p": (1e-1, 1e-4)}, compiled=(), rounds=3,
+    adaptive={"tsit5": (1e-1, 1e-3), "rodas5p": (1e-1, 1e-3)}, compiled=(), rounds=3,
 )  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def ignore(_anything):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
-    return [run_suite("solver-vs-network", versus.parts(TINY), out, {}, ignore, "a test") for _ in range(2)]
+    return run_suite("solver-vs-network", versus.parts(TINY), out, {}, ignore, "a test")
 
 
 @pytest.mark.parametrize("name", FLOWS)
@@ -121,18 +121,21 @@ def test_operations_are_counted():
     assert flops(lambda: torch.linalg.lu_factor_ex(a)) == pytest.approx(2 * 2 / 3 * 64)
 
 
-def test_two_runs_with_one_seed_have_the_same_counts_and_errors(tiny):
-    first, second = (read(path).rows for path in tiny)
+@pytest.mark.slow
+def test_two_runs_with_one_seed_have_the_same_counts_and_errors(tiny, tmp_path):
+    pairs.cache_clear()
+    again = run_suite("solver-vs-network", versus.parts(TINY), tmp_path, {}, ignore, "a test")
+    first, second = (read(path).rows for path in (tiny, again))
     assert [r["message"] for r in first if r["status"] == "error"] == []
     assert [r["hash"] for r in first] == [r["hash"] for r in second]
     for a, b in zip(first, second, strict=True):
         assert list(counts_of(a["values"])) == list(counts_of(b["values"]))
         assert a["values"].get("median") == b["values"].get("median")
-    assert "are equal" in render(tiny)
+    assert "are equal" in render([tiny, again])
 
 
 def test_curves_and_comparisons_use_equal_errors(tiny):
-    for m in measured(read(tiny[0]).rows):
+    for m in measured(read(tiny).rows):
         assert set(curves(m, "median")) <= {"RK4, equal steps", "Rosenbrock23, equal steps", "Tsit5", "Rodas5P"}
         for v in compared(m, "median"):
             able = [p for name, points in curves(m, "median").items() if name == v.solver for p in points]
@@ -143,17 +146,17 @@ def test_curves_and_comparisons_use_equal_errors(tiny):
 
 
 def test_the_page_answers_the_three_questions(tiny):
-    said = "\n".join(s for some in sentences([tiny[0]]).values() for s in some)
+    said = "\n".join(s for some in sentences([tiny]).values() for s in some)
     assert "StepNet (reconstruction) steps against learned constant steps at equal evaluations" in said
     assert "some network is faster than every solver at its own median error" in said
     assert "on the stiff families" in said
-    page = render([tiny[0]])
+    page = render([tiny])
     assert page.count("<svg") == 6
-    assert "<title>rk4, 4 steps: error" in page
+    assert "<title>rk4, 32 steps: error" in page
 
 
 def test_gates_are_compared_pair_by_pair(tiny):
-    found = measured(read(tiny[0]).rows)
+    found = measured(read(tiny).rows)
     logs = log_ratios(found, "se", "constant")
     assert set(logs) == {("lotka_volterra", 2), ("stiff_spiral", 2)}
     assert all(len(v) == 2 for v in logs.values())
