@@ -42,8 +42,9 @@ nb_execution_mode = os.environ.get("ODEBRIDGE_DOCS_EXECUTE", "force")  # "off" f
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_code_prompt_show = "Show the {type}"
 
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True

@@ -1,5 +1,7 @@
-"""Links from a page to a file of the repository outside of docs/ are right on a code host; in the built pages they are downloads
-for files, and plain text for folders. A link to what does not exist stays an error."""
+"""Links from a page to files of the repository outside of docs/, which are right on a code host, become downloads.
+
+A folder becomes plain text. A link to what does not exist stays an error.
+"""
 
 from __future__ import annotations
 

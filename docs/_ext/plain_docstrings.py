@@ -7,10 +7,12 @@ Runs before napoleon, which reads "Args:", "Returns:" and "Raises:".
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 CODE = re.compile(r"(`+)(.+?)\1")
 MARKUP = re.compile(r"([\\*|_])")
+LABEL = re.compile(r"(?<=[.;)`?] )(Source|Caveat|Shapes|Use|Example): |^(Source|Caveat|Shapes|Use|Example): ")
 SECTION = re.compile(r"^(Args|Returns|Raises|Yields):$")
 
 
@@ -56,9 +58,24 @@ def with_blanks(lines: list[str]) -> list[str]:
     return out
 
 
+def labelled(lines: list[str]) -> list[str]:
+    """Source, caveat, shapes and use begin paragraphs of their own."""
+    out: list[str] = []
+    for line in lines:
+        at = [m.start() for m in LABEL.finditer(line)]
+        if line.startswith(" ") or not at:
+            out.append(line)
+            continue
+        ends = [*at, len(line)] if at[0] == 0 else [0, *at, len(line)]
+        for a, b in pairwise(ends):
+            part = re.sub(r"^(\w+): ", r"**\1:** ", line[a:b].strip()) if a in at else line[a:b].rstrip()
+            out += ["", part] if a in at and out and out[-1].strip() else [part]
+    return out
+
+
 def process(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
     """Replace the lines in place, as Sphinx asks."""
-    lines[:] = with_blanks([escaped(line) for line in joined(lines)])
+    lines[:] = labelled(with_blanks([escaped(line) for line in joined(lines)]))
 
 
 def setup(app: Any) -> dict[str, Any]:
