@@ -9,7 +9,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
-os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.pop("MPLBACKEND", None)  # the notebooks' own, which puts pictures into the page
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import odebridge  # noqa: E402
@@ -32,6 +32,7 @@ extensions = [
     "sphinx_design",
     "plain_docstrings",
     "outside_links",
+    "mathml",
 ]
 exclude_patterns = ["_build", "_ext", "tutorials/README.md"]
 suppress_warnings = ["mystnb.unknown_mime_type"]
@@ -52,6 +53,7 @@ maximum_signature_line_length = 88
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 
+html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
 html_title = "odebridge"
 html_static_path = ["_static"]
@@ -65,4 +67,4 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"index": []}
+html_sidebars = {"index": [], "playground": []}

@@ -96,10 +96,10 @@
   const node = (id) => document.getElementById("pg-" + id);
 
   function panel(id, title, points, { log, t1, low, high, line }) {
-    const map = (v) => (log ? Math.log10(Math.max(v, 1e-300)) : v), lo = map(low), hi = map(high);
+    const map = (v) => (log ? Math.log10(Math.max(v, 1e-300)) : v), lo = log ? Math.floor(map(low)) : low, hi = log ? Math.ceil(map(high)) : high;
     const X = (t) => LEFT + ((W - LEFT - 10) * t) / t1;
     const Y = (v) => 20 + (H - 20 - BOTTOM) * (1 - (Math.min(Math.max(map(v), lo), hi) - lo) / (hi - lo));
-    const marks = log ? [lo, (lo + hi) / 2, hi].map((e) => [10 ** e, "1e" + e.toFixed(1).replace(/\.0$/, "")]) :
+    const marks = log ? [lo, Math.round((lo + hi) / 2), hi].map((e) => [10 ** e, "1e" + e]) :
       [lo, (lo + hi) / 2, hi].map((v) => [v, v.toPrecision(2)]);
     let out = `<text x="${LEFT}" y="13" class="pg-title">${title}</text>`;
     for (const [v, text] of marks) {
@@ -107,7 +107,7 @@
         `<text x="${LEFT - 6}" y="${Y(v) + 4}" text-anchor="end">${text}</text>`;
     }
     for (const share of [0, 0.5, 1]) {
-      out += `<text x="${X(share * t1)}" y="${H - 6}" text-anchor="middle">t = ${(share * t1).toPrecision(3)}</text>`;
+      out += `<text x="${X(share * t1)}" y="${H - 6}" text-anchor="${share === 1 ? "end" : "middle"}">t = ${(share * t1).toPrecision(3)}</text>`;
     }
     if (line) out += `<line x1="${LEFT}" x2="${W - 10}" y1="${Y(line)}" y2="${Y(line)}" class="pg-line"/>`;
     const every = Math.max(1, Math.ceil(points.length / 3000));
