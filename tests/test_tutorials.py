@@ -38,6 +38,7 @@ def test_every_cell_runs(path, tmp_path, monkeypatch):
     namespace = {"__name__": "tutorial"}
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nothing that the text does not explain
+        warnings.simplefilter("ignore", DeprecationWarning)  # which are for developers, and not shown
         for _, code in CELL.findall(path.read_text()):
             exec(compile(code, path.name, "exec"), namespace)
     figures = [plt.figure(n) for n in plt.get_fignums()]
