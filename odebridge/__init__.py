@@ -5,6 +5,7 @@ what comes back; and the rooms with everything else.
 """
 
 from odebridge import control, data, metrics, nets, problems, train
+from odebridge.citing import cite
 from odebridge.control import list_controllers
 from odebridge.core.fields import Separable, Split
 from odebridge.core.forcing import Forcing
@@ -39,7 +40,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Adjoint", "At", "Dense", "DepthField", "Direct", "DriftWarning", "Event", "Every", "Fit", "Forcing", "Forward", "Grid",
     "Last", "Measured", "Method", "Observation", "Problem", "Replay", "Result", "Separable", "Solution", "SolveError",
-    "Span", "Split", "Step", "StepController", "Steps", "Tolerance", "control", "data", "fit", "integrate",
+    "Span", "Split", "Step", "StepController", "Steps", "Tolerance", "cite", "control", "data", "fit", "integrate",
     "list_controllers", "list_data", "list_methods", "list_models", "list_problems", "metrics", "nets", "problems", "solve",
     "steady_state", "train",
 ]  # fmt: skip

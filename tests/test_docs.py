@@ -1,5 +1,8 @@
 """Every Python block of README and docs runs, in order, one namespace per page."""
 
+import importlib
+import inspect
+import os
 import re
 import runpy
 from pathlib import Path
@@ -8,7 +11,10 @@ import matplotlib as mpl
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BUILT = ("_build", "tutorials", "jupyter_execute")  # below docs/, made by the build; tests/test_tutorials.py runs the sources
+WRITTEN = [p for p in sorted((ROOT / "docs").rglob("*.md")) if not set(p.relative_to(ROOT / "docs").parts[:-1]) & set(BUILT)]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *WRITTEN]
+LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
 
@@ -17,13 +23,81 @@ def blocks(page):
         yield "\n".join(line.removeprefix(indent) for line in text.splitlines())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_block_runs(page, tmp_path, monkeypatch):
     mpl.use("agg")
     monkeypatch.chdir(tmp_path)
     namespace = {}
     for text in blocks(page):
         exec(compile(text, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "tutorials").glob("*.md"))], ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_link_leads_nowhere(page):
+    """Files of the repository, tutorials as the docs build sees them, below docs/. Sphinx checks anchors."""
+    text = re.sub(r"^( *)```.*?^\1```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    folder = ROOT / "docs" / "tutorials" if page.parent.name == "tutorials" else page.parent
+    lost = []
+    for target in LINK.findall(text):
+        path = target.partition("#")[0]
+        if path and "://" not in path and not path.startswith("mailto:"):
+            there = Path(os.path.normpath(folder / path))
+            built = ROOT / "docs" / "tutorials"
+            there = ROOT / "tutorials" / there.relative_to(built) if there.is_relative_to(built) else there
+            lost += [] if there.exists() else [target]
+    assert lost == []
+
+
+def public_names():
+    """Every public function and class, and their public methods: what `help` and the reference show."""
+    rooms = "odebridge control nets nets.node metrics data train problems methods peers bench compat.torchdiffeq integrate"
+    seen = set()
+    for room in rooms.split():
+        module = importlib.import_module("odebridge" if room == "odebridge" else f"odebridge.{room}")
+        for name in module.__all__:
+            thing = getattr(module, name)
+            if (inspect.isclass(thing) or inspect.isfunction(thing)) and thing not in seen:
+                seen.add(thing)
+                yield f"{room}.{name}", thing
+
+
+def test_every_public_name_has_a_docstring():
+    missing = []
+    for name, thing in public_names():
+        if not (inspect.getdoc(thing) or "").strip() or thing.__doc__ is None:
+            missing.append(name)
+        for part, inner in vars(thing).items() if inspect.isclass(thing) else ():
+            inner = inner.fget if isinstance(inner, property) else inner
+            if inspect.isfunction(inner) and inner.__module__.startswith("odebridge") and not part.startswith("_"):
+                missing += [] if inner.__doc__ else [f"{name}.{part}"]
+    assert missing == []
+
+
+def test_tensors_of_public_functions_have_shapes():
+    """A function of tensors says their shapes: by jaxtyping in the signature, or in words such as (b, n)."""
+    shape = re.compile(r"\(\*s\)|\((?:\*?[a-zA-Z]\w*(?: [-+*/] ?\d+)?|\d+|\.\.\.)(?:, ?(?:\*?\w[\w +*/-]*|\.\.\.))*,?\)")
+    bare = []
+    for name, thing in public_names():
+        if not inspect.isfunction(thing):
+            continue
+        hints = " ".join(str(v) for v in thing.__annotations__.values())
+        if "Tensor" in hints and "[Tensor" not in hints and not shape.search(thing.__doc__ or ""):
+            bare.append(name)
+    assert bare == []
+
+
+def test_help_of_integrate_is_enough():
+    """Every argument is explained, as are what comes back, what is raised, and one line of use that runs."""
+    import torch
+
+    import odebridge as ob
+
+    text = inspect.getdoc(ob.integrate)
+    explained = set(re.findall(r"^    (\w+):", text, re.MULTILINE))
+    assert set(inspect.signature(ob.integrate).parameters) <= explained
+    assert all(word in text for word in ("Returns:", "Raises:", "Caveat:", "(b, *s)"))
+    example = re.search(r"Example: `(.*)`", text)[1]
+    assert eval(example, {"ob": ob, "torch": torch}).shape == (1, 1)
 
 
 def test_there_is_code_to_run():

@@ -10,7 +10,7 @@ import odebridge
 ROOT = Path(odebridge.__file__).parent
 LEVEL = {
     "core": 0, "tableaus": 0, "linalg": 1, "methods": 2, "control": 2, "integrate": 3, "problems": 4, "nets": 4,
-    "data": 4.5, "metrics": 5, "train": 5, "peers": 5, "compat": 5, "bench": 6, "testing": 6, "cli": 7,
+    "data": 4.5, "metrics": 5, "train": 5, "peers": 5, "compat": 5, "bench": 6, "testing": 6, "citing": 6.5, "cli": 7,
     "__main__": 8, "__init__": 9,
 }  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))

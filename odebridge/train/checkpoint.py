@@ -20,8 +20,9 @@ def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], record: Map
     """Write a checkpoint; until the last moment the one before it stays the valid one, and it is kept as `previous`.
 
     path: name.json, which holds `record` (anything JSON can), the sha256 of itself and that of the tensors; these lie
-    beside it in name-<hash>.safetensors. Each file is written under another name, flushed to the disk and renamed, so a crash
-    leaves the old checkpoint or the new one. Returns the path. TypeError or ValueError for a record that JSON cannot hold.
+    beside it in name-<hash>.safetensors. tensors: name -> (*s), any shapes and dtypes. Each file is written under another
+    name, flushed to the disk and renamed, so a crash leaves the old checkpoint or the new one. Returns the path. TypeError
+    or ValueError for a record that JSON cannot hold.
     Caveat: tensors that share memory are stored once for each name, and load as separate ones.
     Use: `save_checkpoint("runs/1/model.json", model.state_dict(), {"epoch": 3})`.
     """

@@ -24,7 +24,8 @@ def odeint_adjoint(
 ) -> Any:  # fmt: skip
     """Torchdiffeq's `odeint_adjoint`: as `odeint`, the gradient by `ob.Adjoint`, a backsolve that watches for drift.
 
-    func need not be a module: tensors in closures are found. adjoint_params: tensors that need a gradient beside those.
+    y0 (*s), or a tuple of such; t (k,); returns (k, *s). func need not be a module: tensors in closures are found.
+    adjoint_params: tensors that need a gradient beside those.
     Warns with `ob.DriftWarning` where the gradient is wrong. ValueError, TypeError, SolveError as `odeint`.
     Use: `odeint_adjoint(net, y0, t, adjoint_options={"norm": "seminorm"})`.
     """
