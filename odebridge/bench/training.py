@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from odebridge.bench.journal import Journal, board_found
 from odebridge.bench.record import Row, RunFolder
-from odebridge.bench.resume import STATE, unfinished
+from odebridge.bench.resume import STATE, saved, unfinished
 from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.core.names import lookup
 from odebridge.data import DATA, IMAGES
@@ -23,7 +24,7 @@ from odebridge.train.parallel import launched
 
 TRAINABLE = {"resnet": resnet}
 DEVICES = ("auto", "cpu", "cuda")
-WEIGHTS, SUITE = "model.json", "train"
+WEIGHTS, BEST, SUITE = "model.json", "best.json", "train"
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,16 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def train(
     plan: Training, out: str | Path, *, seed: int, device: str, progress: Callable[[Epoch], None], resume: Path | None = None,
-    every: float = 20.0,
+    every: float = 20.0, tensorboard: bool = False,
 ) -> tuple[Path | None, History]:  # fmt: skip
-    """Train as the plan says; writes OUT/<id>/run.json, results.jsonl and model.json with its safetensors.
+    """Train as the plan says; writes OUT/<id>/run.json, metrics.jsonl, results.jsonl, model.json and best.json.
 
-    The state to go on from is written every so many seconds. resume: the folder of a run that was stopped, with the plan and
-    the seed that `plan_of` reads from it; on the CPU its end is that of a run that was not stopped, to the bit. ValueError for
-    In processes started by torchrun the first one writes, and the others return no folder. ValueError for
-    an unknown name or a setting that makes no sense, FileNotFoundError for missing data, before anything is written. A loss
-    that is not finite leaves a failed row and no weights; `History.message` says so.
+    The last two hold the last weights and those of the best epoch; the tensors lie beside them. The state to go on from is
+    written every so many seconds. resume: the folder of a run that was stopped, with the plan and the seed that `plan_of` reads
+    from it; on the CPU its end is that of a run that was not stopped, to the bit, and where no state was saved yet the run
+    begins again. tensorboard: the epochs for TensorBoard as well. In processes started by torchrun the first one writes, and
+    the others return no folder. ValueError for an unknown name or a setting that makes no sense, FileNotFoundError for missing
+    data, before anything is written. A loss that is not finite leaves a failed row and no weights; `History.message` says so.
     """
     build = lookup("trainable model", plan.model, TRAINABLE)
     lookup("data set", plan.data, DATA)
@@ -90,6 +92,8 @@ def train(
     lookup("controller for networks", plan.controller, {"fixed": None, **ATTENTION})
     lookup("network style", plan.style, STYLES)
     place = _place(device)
+    if tensorboard:
+        board_found()
     images = IMAGES[plan.data]()
     of_the_net = ("model", "controller", "data", "depth", "width", "style", "stem")
     settings = {k: v for k, v in asdict(plan).items() if k not in of_the_net}
@@ -101,21 +105,27 @@ def train(
     command = f"odebridge train {plan.model} {' '.join(_typed(plan))} --seed {seed}"
     with launched(place) as (world, place):
         if world.rank > 0:
-            keep = None if resume is None else Keep(resume / STATE, True)
+            keep = Keep(resume / STATE, True) if resume is not None and saved(resume) else None
             return None, fit(net, images, device=place, seed=seed, keep=keep, **settings)
         if resume is None:
             folder = RunFolder(out, SUITE, {**asdict(plan), "seed": seed}, command)
         else:
             folder = RunFolder.reopened(resume, SUITE)
-        began, keep = time.monotonic(), Keep(folder.path / STATE, resume is not None, every)
-        history = fit(net, images, device=place, seed=seed, progress=progress, keep=keep, **settings)
+        began, journal = time.monotonic(), Journal(folder.path, board=tensorboard)
+
+        def tell(epoch: Epoch) -> None:
+            journal(epoch)
+            progress(epoch)
+
+        keep = Keep(folder.path / STATE, saved(resume), every, folder.path / BEST)
+        history = fit(net, images, device=place, seed=seed, progress=tell, keep=keep, **settings)
     good = history.ended == "done"
     values = {"accuracy": list(history.test_accuracy), "train_loss": list(history.train_loss), "train_seconds": history.seconds}
     status, message = ("ok", "") if good else ("failed", history.message)
+    if good:  # before the row, which says that the run has ended
+        save_checkpoint(folder.path / WEIGHTS, net.state_dict(), {**asdict(plan), "seed": seed, **values})
     took, n = time.monotonic() - began, torch.get_num_threads()
     folder.append(Row(SUITE, asdict(plan), values, status, message, seed, took, place, n))
-    if good:
-        save_checkpoint(folder.path / WEIGHTS, net.state_dict(), {**asdict(plan), "seed": seed, **values})
     return folder.path, history
 
 

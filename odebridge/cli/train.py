@@ -13,6 +13,7 @@ import typer
 from odebridge.bench import node_training, training
 from odebridge.bench.node_training import PICTURE, NodeTraining, option_of
 from odebridge.bench.record import RESULTS
+from odebridge.bench.resume import saved
 from odebridge.bench.training import DEVICES, PRESETS, WEIGHTS, Training
 from odebridge.bench.words import seconds
 from odebridge.cli.edge import Commands, Refused, refusing
@@ -23,8 +24,8 @@ from odebridge.integrate.policies import GRADIENTS
 from odebridge.nets.node import REGULARISERS
 from odebridge.nets.resnet import STYLES
 from odebridge.train import RECIPES, Epoch, History
-from odebridge.train.descent import PRECISIONS
 from odebridge.train.optimisers import OPTIMISERS, SCHEDULES
+from odebridge.train.plan import PRECISIONS
 
 EVERY = 1.0  # seconds between two lines of progress
 
@@ -38,6 +39,12 @@ def _alone(resume: Path, typed: dict[str, Any]) -> None:
     """A run that goes on has its settings already."""
     if extra := [k for k, v in typed.items() if v is not None]:
         raise Refused(f"--resume: goes on with the settings of {str(resume)!r}; leave out --{extra[0].replace('_', '-')}.")
+
+
+def _again(resume: Path) -> None:
+    """Says so where there is nothing to go on from: a run that was killed before its state was first saved."""
+    if not saved(resume):
+        typer.echo(f"{resume} was stopped before its state was first saved: it begins again.")
 
 
 def _teller(epochs: Callable[[], int], score: Callable[[float], str], every: float = 0.0) -> Callable[[Epoch], None]:
@@ -90,10 +97,11 @@ def resnet(
     compile: Annotated[bool | None, typer.Option("--compile", help="torch.compile")] = None,
     seed: Annotated[int | None, typer.Option(help="of first weights and order; default: 0")] = None,
     device: Annotated[str, typer.Option(help=" | ".join(DEVICES))] = "auto",
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="write OUT/<id>/tensorboard too (extra: track)")] = False,
     out: Out = Path("runs"),
     resume: Resume = None,
 ) -> None:
-    """Train a residual network on images; writes OUT/<id>/: results.jsonl, the weights, the state to go on from.
+    """Train a residual network on images; writes OUT/<id>/: a line an epoch, the result, last and best weights, the state.
 
     Several GPUs or machines: torchrun --nproc-per-node 4 -m odebridge train resnet ...; --batch-size is that of one process.
     """
@@ -105,9 +113,12 @@ def resnet(
         else:
             _alone(resume, {**given, "preset": preset, "seed": seed})
             plan, began_with = training.plan_of(resume)
+            _again(resume)
     show = _teller(lambda: plan.epochs, lambda share: f"accuracy {100 * share:.2f} %")
     with refusing():
-        folder, history = training.train(plan, out, seed=began_with, device=device, progress=show, resume=resume)
+        folder, history = training.train(
+            plan, out, seed=began_with, device=device, progress=show, resume=resume, tensorboard=tensorboard
+        )
     if folder is not None:  # of several processes the first one tells
         _ended(folder, history)
 
@@ -135,6 +146,7 @@ def node(
         _alone(resume, {**typed, "option": option})
         with refusing():
             plan, began_with = node_training.plan_of(resume)
+            _again(resume)
     else:
         with refusing():
             recipe = lookup("variant", variant or "node", RECIPES)

@@ -15,8 +15,10 @@ from torch.nn import functional
 
 from odebridge.data.base import Images
 from odebridge.nets.mode import evaluating
-from odebridge.train.descent import Epoch, History, Keep, Plan, descend
+from odebridge.train.descent import descend
 from odebridge.train.parallel import world
+from odebridge.train.plan import Epoch, History, Plan
+from odebridge.train.state import Keep
 
 
 def fit(
