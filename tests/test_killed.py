@@ -171,9 +171,10 @@ def test_the_weights_are_written_before_the_row(tmp_path: Path, monkeypatch: pyt
         return saved
 
     plan = training.Training("resnet", "fixed", "digits", 1, 8, 4)
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("odebridge.bench.training.save_checkpoint", killed)
+    monkeypatch.setattr("odebridge.bench.training.save_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
         training.train(plan, tmp_path, seed=1, device="cpu", progress=lambda _: None)
     (folder,) = tmp_path.iterdir()
+    monkeypatch.undo()
     resumed("resnet", "--resume", str(folder), "--device", "cpu")
     assert json.loads((folder / "results.jsonl").read_text())["status"] == "ok"
