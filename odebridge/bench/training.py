@@ -23,6 +23,7 @@ from odebridge.train.loop import checked
 from odebridge.train.parallel import launched
 
 TRAINABLE = {"resnet": resnet}
+SCHEME = ("method", "depth_weights", "steps", "rtol", "norm")
 DEVICES = ("auto", "cpu", "cuda")
 WEIGHTS, BEST, SUITE = "model.json", "best.json", "train"
 
@@ -53,6 +54,11 @@ class Training:
     accumulate: int = 1
     channels_last: bool = False
     compile: bool = False
+    method: str = "euler"  # of the steps within a stage
+    depth_weights: str = "layers"
+    steps: int | None = None  # of a stage; None: one a block
+    rtol: float | None = None  # adaptive steps
+    norm: str | None = None
 
 
 # "quick": minutes on a CPU. "standard": the better part of an hour. "paper": the recipe of the group of the paper's authors for
@@ -95,13 +101,14 @@ def train(
     if tensorboard:
         board_found()
     images = IMAGES[plan.data]()
-    of_the_net = ("model", "controller", "data", "depth", "width", "style", "stem")
+    of_the_net = ("model", "controller", "data", "depth", "width", "style", "stem", *SCHEME)
     settings = {k: v for k, v in asdict(plan).items() if k not in of_the_net}
     checked(len(images.train_x), **settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         gate = None if plan.controller == "fixed" else plan.controller
-        net = build(plan.depth, gate, images.channels, images.classes, plan.width, plan.style, stem=plan.stem)
+        scheme = {k: getattr(plan, k) for k in SCHEME}
+        net = build(plan.depth, gate, images.channels, images.classes, plan.width, plan.style, stem=plan.stem, **scheme)
     command = f"odebridge train {plan.model} {' '.join(_typed(plan))} --seed {seed}"
     with launched(place) as (world, place):
         if world.rank > 0:

@@ -21,8 +21,10 @@ from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.core.names import lookup
 from odebridge.data import IMAGES
 from odebridge.integrate.policies import GRADIENTS
+from odebridge.nets.branches import NORMS
 from odebridge.nets.node import REGULARISERS
 from odebridge.nets.resnet import STYLES
+from odebridge.nets.resnet import WEIGHTS as DEPTHS
 from odebridge.train import RECIPES, Epoch, History
 from odebridge.train.optimisers import OPTIMISERS, SCHEDULES
 from odebridge.train.plan import PRECISIONS
@@ -95,6 +97,11 @@ def resnet(
     accumulate: Annotated[int | None, typer.Option(min=1, help="parts of a batch; default: 1")] = None,
     channels_last: Annotated[bool | None, typer.Option("--channels-last", help="memory format of images")] = None,
     compile: Annotated[bool | None, typer.Option("--compile", help="torch.compile")] = None,
+    method: Annotated[str | None, typer.Option(help="of the steps, such as heun, rk4 or dopri5; default: euler")] = None,
+    depth_weights: Annotated[str | None, typer.Option(help=f"{' | '.join(DEPTHS)}; default: layers")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="equal steps of a stage; default: one a block")] = None,
+    rtol: Annotated[float | None, typer.Option(help="adaptive steps, for tied or linear depth weights")] = None,
+    norm: Annotated[str | None, typer.Option(help=f"{' | '.join(NORMS)}; default: batch, group for continuous depth")] = None,
     seed: Annotated[int | None, typer.Option(help="of first weights and order; default: 0")] = None,
     device: Annotated[str, typer.Option(help=" | ".join(DEVICES))] = "auto",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="write OUT/<id>/tensorboard too (extra: track)")] = False,
