@@ -21,7 +21,8 @@ def _attention(data: str | None, quick: bool, seed: int) -> Part:
 
 
 def _refine(data: str | None, quick: bool, seed: int) -> Part:
-    return refinement.part(refinement.shorter(settings_for(data, quick, seed)))
+    settings = refinement.shorter(settings_for(data, quick, seed))
+    return refinement.part(settings, wider=None if quick else refinement.larger(settings))
 
 
 def _stiffness(data: str | None, quick: bool, seed: int) -> Part:

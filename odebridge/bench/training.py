@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from odebridge.bench.journal import Journal, board_found
 from odebridge.bench.record import Row, RunFolder
@@ -16,13 +17,13 @@ from odebridge.bench.resume import STATE, saved, unfinished
 from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.core.names import lookup
 from odebridge.data import DATA, IMAGES
-from odebridge.nets import resnet
+from odebridge.data.base import Images
+from odebridge.nets import imagenet_resnet, resnet
 from odebridge.nets.resnet import STYLES
 from odebridge.train import Epoch, History, Keep, fit, save_checkpoint
 from odebridge.train.loop import checked
 from odebridge.train.parallel import launched
 
-TRAINABLE = {"resnet": resnet}
 SCHEME = ("method", "depth_weights", "steps", "rtol", "norm")
 DEVICES = ("auto", "cpu", "cuda")
 WEIGHTS, BEST, SUITE = "model.json", "best.json", "train"
@@ -47,6 +48,7 @@ class Training:
     style: str = "preact"
     stem: int = 1  # stride of the first convolution
     augment: bool = False
+    crop: int | None = None  # pixels of the pieces that augmented images are cut to
     label_smoothing: float = 0.0
     mixup: float = 0.0
     ema: float | None = None
@@ -62,7 +64,7 @@ class Training:
 
 
 # "quick": minutes on a CPU. "standard": the better part of an hour. "paper": the recipe of the group of the paper's authors for
-# CIFAR-100 (164 epochs of a bottleneck network with 164 layers), which wants a GPU.
+# CIFAR (164 epochs of a bottleneck network with 164 layers), and what differs for other data; it wants a GPU.
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": dict(
         controller="se", data="fashion-mnist", epochs=5, batch_size=64, lr=0.03, optimiser="muon", weight_decay=0.0, stem=2,
@@ -73,9 +75,33 @@ PRESETS: dict[str, dict[str, Any]] = {
         precision="bf16", augment=True, label_smoothing=0.1, ema=0.999,
     ),
     "paper": dict(
-        depth=164, epochs=164, batch_size=128, lr=0.1, schedule="steps", weight_decay=1e-4, style="paper", augment=True,
+        data="cifar-100", depth=164, epochs=164, batch_size=128, lr=0.1, schedule="steps", weight_decay=1e-4, style="paper",
+        augment=True,
     ),
 }  # fmt: skip
+PAPER: dict[str, dict[str, Any]] = {
+    "stl-10": dict(batch_size=16, crop=32),  # pieces of 32 pixels of images of 96, which are tested whole
+    "imagenet": dict(depth=50, epochs=100, batch_size=256, schedule="thirds"),  # 8 processes with 32 each, where there are 8
+}
+
+
+def preset(name: str, data: str | None) -> dict[str, Any]:
+    """The settings of a preset for these data, or for its own; ValueError with the nearest for an unknown name."""
+    settings = lookup("preset", name, PRESETS)
+    return {**settings, **(PAPER.get(data or "", {}) if name == "paper" else {})}
+
+
+def _network(plan: Training, images: Images) -> nn.Module:
+    """The network of the plan; for ImageNet the one that is made for large images."""
+    gate, scheme = None if plan.controller == "fixed" else plan.controller, {k: getattr(plan, k) for k in SCHEME}
+    if plan.data == "imagenet":
+        if any(v != getattr(Training(), k) for k, v in scheme.items() if k != "method"):
+            raise ValueError("depth_weights: networks for ImageNet have layers; leave --depth-weights, --steps and --rtol out.")
+        return imagenet_resnet(plan.depth, gate, images.channels, images.classes, plan.style, plan.method)
+    return resnet(plan.depth, gate, images.channels, images.classes, plan.width, plan.style, stem=plan.stem, **scheme)
+
+
+TRAINABLE = {"resnet": _network}
 
 
 def train(
@@ -91,7 +117,7 @@ def train(
     the others return no folder. ValueError for an unknown name or a setting that makes no sense, FileNotFoundError for missing
     data, before anything is written. A loss that is not finite leaves a failed row and no weights; `History.message` says so.
     """
-    build = lookup("trainable model", plan.model, TRAINABLE)
+    lookup("trainable model", plan.model, TRAINABLE)
     lookup("data set", plan.data, DATA)
     if plan.data not in IMAGES:
         raise ValueError(f"data: {plan.data!r} holds no images, {plan.model} trains on {' or '.join(IMAGES)}.")
@@ -106,9 +132,7 @@ def train(
     checked(len(images.train_x), **settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        gate = None if plan.controller == "fixed" else plan.controller
-        scheme = {k: getattr(plan, k) for k in SCHEME}
-        net = build(plan.depth, gate, images.channels, images.classes, plan.width, plan.style, stem=plan.stem, **scheme)
+        net = TRAINABLE[plan.model](plan, images)
     command = f"odebridge train {plan.model} {' '.join(_typed(plan))} --seed {seed}"
     with launched(place) as (world, place):
         if world.rank > 0:

@@ -90,6 +90,7 @@ def resnet(
     style: Annotated[str | None, typer.Option(help=f"of the network: {' | '.join(STYLES)}; default: preact")] = None,
     stem: Annotated[int | None, typer.Option(min=1, help="stride of the first convolution; default: 1")] = None,
     augment: Annotated[bool | None, typer.Option("--augment", help="shift and, where the data allow, mirror images")] = None,
+    crop: Annotated[int | None, typer.Option(help="with --augment: pixels of the pieces images are cut to")] = None,
     label_smoothing: Annotated[float | None, typer.Option(help="default: 0")] = None,
     mixup: Annotated[float | None, typer.Option(help="alpha of the Beta law; default: 0, none")] = None,
     ema: Annotated[float | None, typer.Option(help="decay of the average of the weights; default: none")] = None,
@@ -115,7 +116,7 @@ def resnet(
     given = {k: v for k, v in locals().items() if k in {f.name for f in fields(Training)} and v is not None}
     with refusing():
         if resume is None:
-            plan = Training(**{**({} if preset is None else lookup("preset", preset, PRESETS)), **given})
+            plan = Training(**{**({} if preset is None else training.preset(preset, data)), **given})
             began_with = seed or 0
         else:
             _alone(resume, {**given, "preset": preset, "seed": seed})
