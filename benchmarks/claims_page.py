@@ -1,7 +1,7 @@
 """docs/claims.md: `python benchmarks/claims_page.py`.
 
-From the rows of results/attention, refine, stiffness and tickets, each a run folder of `odebridge bench` as it was written. A
-test fails when the page is not what the rows say.
+From the rows of results/attention, refine, stiffness, tickets and depth, each a run folder of `odebridge bench` as it was
+written. A test fails when the page is not what the rows say.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from odebridge.bench.words import DASH, GATES, between, number
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "claims.md"
 FOLDERS = HERE / "results"
-SUITES = ("attention", "refine", "stiffness", "tickets")
+SUITES = ("attention", "refine", "stiffness", "tickets", "depth")
 HEAD = """\
 # Claims, measured
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from odebridge.bench import attention_page, findings, plots, refine_page, stiffness_page, tickets_page, words
+from odebridge.bench import attention_page, depth_page, findings, plots, refine_page, stiffness_page, tickets_page, words
 from odebridge.bench.page import Cell, Row, Section, cell, figures_of, of, table_of, two, word
 from odebridge.bench.record import read, read_run
 from odebridge.bench.solvers import REPEAT
@@ -48,7 +48,7 @@ def sentences(folders: Sequence[str | Path]) -> dict[str, list[str]]:
     made = {
         "solvers": findings.solvers, "networks": findings.networks, "flowmap": findings.flowmap,
         "attention": attention_page.sentences, "refine": refine_page.sentences, "stiffness": stiffness_page.sentences,
-        "tickets": tickets_page.sentences,
+        "tickets": tickets_page.sentences, "depth": depth_page.sentences,
     }  # fmt: skip
     return {TITLES[part]: make(rows) for part, make in made.items() if findings.of_part(rows, part)}
 
@@ -95,6 +95,7 @@ TITLES = {
     "refine": refine_page.TITLE,
     "stiffness": stiffness_page.TITLE,
     "tickets": tickets_page.TITLE,
+    "depth": depth_page.TITLE,
     "train": "Training runs",
 }
 
@@ -187,6 +188,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row], Sequence[Row], bool], Section]] = {
     "refine": refine_page.section,
     "stiffness": stiffness_page.section,
     "tickets": tickets_page.section,
+    "depth": depth_page.section,
     "train": _trainings,
 }
 

@@ -17,7 +17,7 @@ from odebridge.bench.progress import Display
 from odebridge.bench.record import REPORT, RESULTS
 from odebridge.bench.report import sentences
 from odebridge.bench.solvers import errors
-from odebridge.bench.suites import attention_suite, refine_suite, stiffness_suite, tickets_suite
+from odebridge.bench.suites import attention_suite, depth_suite, refine_suite, stiffness_suite, tickets_suite
 from odebridge.bench.words import number, seconds
 from odebridge.cli.edge import Commands, Refused, refusing
 from odebridge.cli.train import trainings
@@ -40,6 +40,7 @@ SUITES: dict[str, Callable[..., Path]] = {
     "refine": refine_suite,
     "stiffness": stiffness_suite,
     "tickets": tickets_suite,
+    "depth": depth_suite,
 }
 KINDS: dict[str, Mapping[str, Any]] = {
     "methods": {**METHODS, **BORROWED},
