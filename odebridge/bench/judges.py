@@ -186,8 +186,7 @@ def follows(rows: Sequence[Row]) -> Found | None:
         told = f"SE over blocks {_figure(se['blocks'])}, over samples in a block {_figure(se['samples'])}{beside}"
         # Over blocks a constant that sees nothing may correlate as well: only what goes beyond it has looked.
         more = inference.paired(found["blocks"], control) if len(found["blocks"]) == len(control) else None
-        ahead = more is None or more.low > 0 or more.high < 0
-        _, low, high, _ = se["samples"]
+        ahead, (_, low, high, _) = more is not None and (more.low > 0 or more.high < 0), se["samples"]
         clear = low > 0.3 or high < -0.3 or (ahead and (se["blocks"][1] > 0.3 or se["blocks"][2] < -0.3))
         weak = low > -0.3 and high < 0.3 and not ahead
         return Found(said(about), f"{se['blocks'][3]} seeds", told, HOLDS if clear else FAILS if weak else OPEN)
