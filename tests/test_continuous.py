@@ -200,6 +200,13 @@ def test_the_command_trains_continuous_depth(tmp_path: Path) -> None:
     page = json.loads((folder / "run.json").read_text())
     assert (page["settings"]["depth_weights"], page["settings"]["method"], page["settings"]["steps"]) == ("tied", "heun", 2)
     assert "--depth-weights tied --steps 2" in page["command"]
+    assert CliRunner().invoke(
+        app, ["train", "resnet", *words, "--depth-weights", "tied", "--method", "dopri5", "--rtol", "0.1"]
+    )
+    (other,) = [f for f in tmp_path.iterdir() if f != folder]
+    row = json.loads((other / "results.jsonl").read_text())
+    assert row["status"] == "ok"
+    assert all(n >= 7 for n in row["values"]["f_evals"].values())
     bad = CliRunner().invoke(app, ["train", "resnet", *words, "--rtol", "0.01"])
     assert bad.exit_code == 2
     assert "write 'tied' or 'linear'" in bad.output

@@ -18,12 +18,13 @@ from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.core.names import lookup
 from odebridge.data import DATA, IMAGES
 from odebridge.data.base import Images
-from odebridge.nets import imagenet_resnet, resnet
+from odebridge.nets import imagenet_resnet, resnet, step_counts
 from odebridge.nets.resnet import STYLES
 from odebridge.train import Epoch, History, Keep, fit, save_checkpoint
 from odebridge.train.loop import checked
 from odebridge.train.parallel import launched
 
+COUNTED = 100  # test images by which adaptive steps are counted
 SCHEME = ("method", "depth_weights", "steps", "rtol", "norm")
 DEVICES = ("auto", "cpu", "cuda")
 WEIGHTS, BEST, SUITE = "model.json", "best.json", "train"
@@ -151,8 +152,16 @@ def train(
         keep = Keep(folder.path / STATE, saved(resume), every, folder.path / BEST)
         history = fit(net, images, device=place, seed=seed, progress=tell, keep=keep, **settings)
     good = history.ended == "done"
-    values = {"accuracy": list(history.test_accuracy), "train_loss": list(history.train_loss), "train_seconds": history.seconds}
+    values: dict[str, Any] = {
+        "accuracy": list(history.test_accuracy),
+        "train_loss": list(history.train_loss),
+        "train_seconds": history.seconds,
+    }
     status, message = ("ok", "") if good else ("failed", history.message)
+    if good and plan.rtol is not None:
+        counts = step_counts(net, images.test_x[:COUNTED].to(place))
+        values["f_evals"] = {name: float(stats.f_evals.double().mean()) for name, stats in counts.items()}
+        values["rejected"] = {name: float(stats.rejected.double().mean()) for name, stats in counts.items()}
     if good:  # before the row, which says that the run has ended
         save_checkpoint(folder.path / WEIGHTS, net.state_dict(), {**asdict(plan), "seed": seed, **values})
     took, n = time.monotonic() - began, torch.get_num_threads()
