@@ -1,7 +1,7 @@
 """docs/claims.md: `python benchmarks/claims_page.py`.
 
-From the rows of results/attention, refine, stiffness and tickets, each a run folder of `odebridge bench` as it was written. A
-test fails when the page is not what the rows say.
+From the rows of results/attention, refine, stiffness, tickets and depth, each a run folder of `odebridge bench` as it was
+written. A test fails when the page is not what the rows say.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from odebridge.bench.claims import PAPER, TRIAL, UNMEASURED, Claim, judged
 from odebridge.bench.grouped import groups, said
 from odebridge.bench.inference import known
 from odebridge.bench.record import RESULTS, read, read_run
+from odebridge.bench.refine_page import curves, envelopes
 from odebridge.bench.report import latest, machines
 from odebridge.bench.words import DASH, GATES, between, number
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "claims.md"
 FOLDERS = HERE / "results"
-SUITES = ("attention", "refine", "stiffness", "tickets")
+SUITES = ("attention", "refine", "stiffness", "tickets", "depth")
 HEAD = """\
 # Claims, measured
 
@@ -85,11 +86,25 @@ def gates(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def pictures(found: dict[str, list[Row]]) -> dict[str, tuple[str, str]]:
+    """Name of a file in docs/images -> what it shows, and the SVG."""
+    drawn: dict[str, tuple[str, str]] = {}
+    for i, (about, by) in enumerate(groups(found.get("refine", []), "refine")):
+        for name, make, text in (("refine", curves, "Accuracy under finer steps"), ("nsi", envelopes, "NSI per block")):
+            if svg := make(i, by):
+                drawn[f"claims-{name}-{i}.svg"] = (f"{text}: {said(about)}", svg)
+    return drawn
+
+
 def page() -> str:
     """The page as text."""
     found = records()
     lines = [HEAD, "## The paper", "", *table(PAPER, found), "## The first trial", "", *table(TRIAL, found)]
     lines += ["## Not measured here", "", *unmeasured()]
+    drawn = pictures(found)
+    if drawn:
+        lines += ["## Pictures", "", "Thin lines are seeds; dashed lines the smallest and the largest sample.", ""]
+        lines += [part for name, (text, _) in drawn.items() for part in (f"{text}:", "", f"![{text}](images/{name})", "")]
     if "attention" in found:
         lines += ["## Gates, paired seeds", "", *gates(found["attention"])]
     if found:
@@ -102,4 +117,7 @@ def page() -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
+    for name, (_, svg) in pictures(records()).items():
+        alone = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" style="background: white" ', 1)  # not in a page
+        (PAGE.parent / "images" / name).write_text(alone)
     print(f"wrote {PAGE.relative_to(HERE.parent)}")

@@ -14,7 +14,8 @@ from odebridge.control.attention import ATTENTION, ECA, IE, SE, SGE, SRM, Attent
 from odebridge.core.over import Steps
 from odebridge.core.protocols import Observation
 from odebridge.integrate import integrate
-from odebridge.nets import Layers
+from odebridge.nets import Layers, Stage
+from odebridge.nets.gates import per_block
 
 C = 32
 EVERY = pytest.mark.parametrize("name", list(ATTENTION))
@@ -135,6 +136,32 @@ def test_compiles_to_one_graph(name: str) -> None:
     assert (explained.graph_count, explained.graph_break_count) == (1, 0)
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(seen(x, slope), start)[0], answer(module, x, slope))
+
+
+FORMS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
+
+
+@EVERY
+@pytest.mark.parametrize("space", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_stage_trains_as_one_graph_in_half_precision_and_channels_last(name: str, space: int) -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    conv = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[space]
+    stage = Stage([conv(C, C, 3, padding=1) for _ in range(2)], per_block(ATTENTION[name], C, 2))
+    x = pair(space)[0].contiguous(memory_format=FORMS[space])
+    stage.to(memory_format=FORMS[space]) if space == 2 else None
+    found = []
+    for run in (stage, torch.compile(stage, fullgraph=True, backend="eager")):
+        stage.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            y = run(x)
+        y.float().square().mean().backward()
+        found.append((y.float(), [p.grad for p in stage.parameters() if p.grad is not None]))
+    (y, grads), (y1, grads1) = found
+    assert torch.isfinite(y).all()
+    torch.testing.assert_close(y1, y, rtol=0.05, atol=0.05)
+    assert len(grads) == len(grads1) > 0
+    assert all(torch.isfinite(g).all() for g in (*grads, *grads1))
 
 
 def test_zero_gate_is_the_identity() -> None:

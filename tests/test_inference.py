@@ -7,8 +7,8 @@ import torch
 from scipy import stats
 
 from odebridge.bench import inference
-from odebridge.bench.attention import variance_shares
 from odebridge.bench.refinement import depths, exponent, stages
+from odebridge.metrics import variance_shares
 
 A, B = [3.0, 5.0, 7.0, 10.0], [1.0, 4.0, 5.0, 7.0]  # differences 2, 1, 2, 3: mean 2, variance 2/3
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from odebridge.bench.cost import FullSize
 from odebridge.control.attention import ATTENTION, DIA, SE, StepNet
 from odebridge.control.base import Fixed
 from odebridge.control.compose import PerStep
@@ -62,23 +62,6 @@ def by_hand(stage: Stage, x: Tensor) -> Tensor:
     return x
 
 
-class FullSize(TorchDispatchMode):
-    """Counts results of at least `size` entries that are not views: the operations that cost memory traffic."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size, self.count, self.small = size, 0, 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        view = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
-        for result in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(result, Tensor) and not view:
-                self.count += result.numel() >= self.size
-                self.small += result.numel() < self.size
-        return out
-
-
 @pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize(("branch", "after"), [(PreActBranch, None), (PostActBranch, torch.relu)])
 def test_stage_equals_the_loop_to_the_bit_at_the_same_cost(gate: str | None, branch: Any, after: Any) -> None:
@@ -96,6 +79,22 @@ def test_stage_equals_the_loop_to_the_bit_at_the_same_cost(gate: str | None, bra
     assert len(grads) == len(grads1) > 0
     assert all(torch.equal(a, b) for a, b in zip(grads, grads1, strict=True))
     assert count == count1
+
+
+@pytest.mark.parametrize(
+    ("gate", "more"),
+    # a f, and in the backward pass its gradient and the product that makes a's; of what is pooled, the sum of two gradients
+    [("half", 2), ("constant", 3), ("se", 4), ("ie", 4), ("eca", 4), ("stepnet", 5)],
+)
+def test_a_gate_costs_so_many_operations_of_full_size(gate: str, more: int) -> None:
+    x, counts = torch.randn(2, C, 6, 6), []
+    for name in (None, gate):
+        stage = stage_of(name)
+        with FullSize(x.numel()) as cost:
+            stage(x).square().sum().backward()
+        counts.append(cost.count)
+    # The first state needs no gradient, so StepNet's look at it costs nothing there.
+    assert counts[1] - counts[0] == more * N - (gate == "stepnet")
 
 
 @pytest.mark.parametrize("gate", GATES)

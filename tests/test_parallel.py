@@ -14,6 +14,7 @@ import torch
 from odebridge.train.parallel import World, launched, world
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
+NORM = SCRIPT.with_name("two_processes_norm.py")
 RUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 HERE = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parent.parent)}
 
@@ -32,6 +33,19 @@ def test_losses_and_weights_are_those_of_one_process_with_twice_the_batch(tmp_pa
     assert one["score"] == two["score"]
     for k, v in one["weights"].items():
         torch.testing.assert_close(v, two["weights"][k], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_with_batch_norm_two_processes_are_as_accurate_as_one(tmp_path: Path) -> None:
+    """Each process normalises by its own half of a batch, so the runs differ; not by more than two seeds do."""
+    seeds = [str(s) for s in range(6)]
+    run(sys.executable, str(NORM), "64", str(tmp_path / "one.pt"), *seeds)
+    run(*RUN, str(NORM), "32", str(tmp_path / "two.pt"), *seeds)
+    one, two = (torch.tensor(torch.load(tmp_path / f"{name}.pt")) for name in ("one", "two"))
+    assert float(one.mean()) > 0.9  # chance: 0.1
+    spread = torch.cat([one - one.mean(), two - two.mean()]).std()
+    # The mean of six differences of two runs has a deviation of spread sqrt(2 / 6); three of them, and one test image.
+    assert float((one.mean() - two.mean()).abs()) < 3.0 * float(spread) * (2 / 6) ** 0.5 + 1 / 360, (one, two)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from odebridge.bench import attention, paired, refinement, stiffness, suites, tickets
+from odebridge.bench import attention, depth, paired, refinement, stiffness, suites, tickets
 from odebridge.bench.claims import PAPER, TRIAL, judged
 from odebridge.bench.judges import FAILS, GPU, HOLDS, OPEN, UNRECORDED
 from odebridge.bench.paired import Settings
@@ -42,9 +42,10 @@ def runs(tmp_path_factory):
     equations = stiffness.Equations((("van_der_pol", {"mu": 50.0}),), 1e-4, 1e-8, 600)
     parts = {
         "attention": attention.part(TINY, GATES),
-        "refine": refinement.part(few, ("fixed", "constant", "se")),
+        "refine": refinement.part(few, ("fixed", "constant", "se"), wider=replace(few, stem=2)),
         "stiffness": stiffness.part(equations, replace(few, probes=2, depth=14)),
         "tickets": tickets.part(TINY, ratios=(0.4,)),
+        "depth": depth.part(few, (depth.Trained("tied", 1), depth.Trained("tied", 8), depth.Trained("linear", None))),
     }
     return {name: run_suite(name, [part], out, {"seed": 0}, silent, f"odebridge bench {name}") for name, part in parts.items()}
 
@@ -129,7 +130,7 @@ def test_se_sits_in_the_blocks_that_were_chosen():
     assert len({tickets.chosen(list(range(20)), "random", 0.4, seed) for seed in range(5)}) > 1
 
 
-@pytest.mark.parametrize("name", ["attention", "refine", "stiffness", "tickets"])
+@pytest.mark.parametrize("name", ["attention", "refine", "stiffness", "tickets", "depth"])
 def test_every_suite_has_a_page_with_sentences_and_pictures(runs, name):
     page = (runs[name] / REPORT).read_text()
     assert "<svg" in page
@@ -225,6 +226,10 @@ def test_the_full_suites_are_as_large_as_they_say():
     assert len(attention.part(full).cases) == 7 * 5
     assert len(tickets.part(paired.settings_for("digits", False, 0, tickets.SEEDS)).cases) == 14 * 4
     assert len(stiffness.part().cases) == 5 * 2 + 3
+    assert len(depth.part(paired.settings_for("digits", False, 0, depth.SEEDS)).cases) == 5 * 3
+    larger = refinement.larger(Settings())
+    assert (Settings().stem, larger.stem) == (4, 2)
+    assert len(refinement.part(Settings(), wider=larger).cases) == 6 * 5 + 3 * 5
 
 
 def test_the_claims_page_says_what_the_rows_say(runs):

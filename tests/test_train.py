@@ -15,9 +15,9 @@ from torch import nn
 from odebridge.data import Images, digits
 from odebridge.nets import flow_map, resnet
 from odebridge.train import Epoch, evaluate, fit, fit_loss, load_checkpoint, save_checkpoint
-from odebridge.train.descent import Keep
 from odebridge.train.loop import _augmented
 from odebridge.train.optimisers import SCHEDULES, Muon, orthogonalised
+from odebridge.train.state import Keep
 
 
 @pytest.fixture(scope="module")

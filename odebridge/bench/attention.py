@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from odebridge.bench import inference, paired
 from odebridge.bench.paired import Settings
 from odebridge.bench.runner import Case, Outcome, Part
-from odebridge.metrics import Profile, profile
+from odebridge.metrics import Profile, profile, variance_shares
 
 BUDGET = 2400.0  # seconds; about 600 on one core of the machine it was written on
 CONTROLLERS = ("fixed", "half", "constant", "se", "eca", "srm", "stepnet")
@@ -63,27 +62,6 @@ def correct(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return net(images).softmax(1).gather(1, labels[:, None])[:, 0]
     finally:
         net.train(training)
-
-
-def variance_shares(steps: Sequence[Tensor | None]) -> dict[str, float] | None:
-    """Of the variance of all step sizes: the shares between blocks, between channels of a block, and between samples.
-
-    var a = var of block means + mean var of channel means in a block + mean var over samples in a channel, every number of
-    every block with equal weight; the three add up to 1. None where no gate was seen or all steps are equal. Positions count
-    as channels. Source: law of total variance.
-    """
-    sizes = [h.reshape(len(h), -1).double() for h in steps if h is not None]
-    if not sizes:
-        return None
-    count = sum(h.numel() for h in sizes)
-    mean = sum(float(h.sum()) for h in sizes) / count
-    blocks = sum(h.numel() * (float(h.mean()) - mean) ** 2 for h in sizes) / count
-    channels = sum(h.numel() * float(h.mean(0).var(correction=0)) for h in sizes) / count
-    samples = sum(h.numel() * float(h.var(0, correction=0).mean()) for h in sizes) / count
-    total = blocks + channels + samples
-    if total < 1e-12:
-        return None
-    return {"samples": samples / total, "channels": channels / total, "blocks": blocks / total, "sd": math.sqrt(total)}
 
 
 def follows(seen: Profile) -> dict[str, float | None]:

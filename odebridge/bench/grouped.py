@@ -46,4 +46,5 @@ def said(about: dict[str, Any]) -> str:
     """Data and size of a group, in words."""
     data = {"fashion-mnist": "Fashion-MNIST"}.get(about["data"], about["data"])
     images = f"{about['train']:,} training images".replace(",", " ") if about.get("train") else "all training images"
-    return f"{data}, {images}, depth {about['depth']}, width {about['width']}, {about['epochs']} epochs"
+    stem = f", first convolution at stride {about['stem']}" if about.get("stem", 1) > 1 else ""
+    return f"{data}, {images}, depth {about['depth']}, width {about['width']}{stem}, {about['epochs']} epochs"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import median
 
-from odebridge.bench import attention_page, inference, refine_page, stiffness_page, tickets_page
+from odebridge.bench import attention_page, inference, refine_page, tickets_page
 from odebridge.bench.attention_page import CONTROL, LEVEL, MARGIN, PLAIN, Compared
 from odebridge.bench.grouped import ByGate, Row, groups, points, said, shared, values
 from odebridge.bench.inference import Difference, Interval
@@ -184,9 +184,11 @@ def follows(rows: Sequence[Row]) -> Found | None:
         se = {k: _numbers(inference.interval(v)) for k, v in found.items()}
         beside = f"; learned constant over blocks {_figure(_numbers(inference.interval(control)))}" if control else ""
         told = f"SE over blocks {_figure(se['blocks'])}, over samples in a block {_figure(se['samples'])}{beside}"
-        # An adaptor that shortens its steps at stiff places would show a clear correlation, of the one sign or the other.
-        clear = any(low > 0.3 or high < -0.3 for _, low, high, _ in se.values())
-        weak = all(low > -0.3 and high < 0.3 for _, low, high, _ in se.values())
+        # Over blocks a constant that sees nothing may correlate as well: only what goes beyond it has looked.
+        more = inference.paired(found["blocks"], control) if len(found["blocks"]) == len(control) else None
+        ahead, (_, low, high, _) = more is not None and (more.low > 0 or more.high < 0), se["samples"]
+        clear = low > 0.3 or high < -0.3 or (ahead and (se["blocks"][1] > 0.3 or se["blocks"][2] < -0.3))
+        weak = low > -0.3 and high < 0.3 and not ahead
         return Found(said(about), f"{se['blocks'][3]} seeds", told, HOLDS if clear else FAILS if weak else OPEN)
     return None
 
@@ -201,11 +203,11 @@ def easy_samples_move(rows: Sequence[Row]) -> Found | None:
     return None
 
 
-def refine(judge: Callable[[ByGate], tuple[str, str, str] | None]) -> Judge:
-    """A judge of the first group of the refinement rows; it returns figure, n and verdict."""
+def refine(judge: Callable[[ByGate], tuple[str, str, str] | None], group: int = 0) -> Judge:
+    """A judge of a group of the refinement rows, 0: the smaller images, 1: the larger; it returns figure, n and verdict."""
 
     def go(rows: Sequence[Row]) -> Found | None:
-        for about, by in groups(rows, "refine"):
+        for about, by in groups(rows, "refine")[group : group + 1]:
             found = judge(by)
             return None if found is None else Found(said(about), found[1], found[0], found[2])
         return None
@@ -268,53 +270,6 @@ def null(by: ByGate) -> tuple[str, str, str] | None:
     inside = v.low <= -0.5 <= v.high
     verdict = FAILS if v.high < -0.5 or v.low > -0.5 else HOLDS if inside and v.high - v.low <= 0.6 else OPEN
     return f"exponent {_figure(_numbers(v))}", f"{v.n} seeds", verdict
-
-
-def follows_implicit(rows: Sequence[Row]) -> Found | None:
-    """The index and 1/h of the implicit method."""
-    return _equations(rows, "radau5", "index_and_1/h", lambda some: min(some) > 0.3)
-
-
-def not_explicit(rows: Sequence[Row]) -> Found | None:
-    """The index and 1/h of the explicit method, where the equation is stiff."""
-    stiff = [r for r in rows if r["configuration"].get("settings") != {"mu": 1.0}]
-    return _equations(stiff, "dopri5", "index_and_1/h", lambda some: max(some) < 0.3)
-
-
-def radius_explicit(rows: Sequence[Row]) -> Found | None:
-    """The spectral radius and 1/h of the explicit method, where the equation is stiff."""
-    stiff = [r for r in rows if r["configuration"].get("settings") != {"mu": 1.0}]
-    return _equations(stiff, "dopri5", "radius_and_1/h", lambda some: min(some) > 0.75)
-
-
-def not_radius(rows: Sequence[Row]) -> Found | None:
-    """The index and the spectral radius along the solution."""
-    return _equations(rows, "radau5", "index_and_radius", lambda some: max(some) < 0.3)
-
-
-def _equations(rows: Sequence[Row], method: str, key: str, rule: Callable[[Sequence[float]], bool]) -> Found | None:
-    known = [(r, v) for r in stiffness_page.equations(rows, method) if (v := r["values"].get(key)) is not None]
-    if not known:
-        return None
-    told = "; ".join(f"{stiffness_page.named(r['configuration'])} {signed(v)}" for r, v in known)
-    steps = f"{min(r['values']['steps'] for r, _ in known)} to {max(r['values']['steps'] for r, _ in known)} steps"
-    return Found(f"{len(known)} equations, {method}", steps, told, HOLDS if rule([v for _, v in known]) else FAILS)
-
-
-def not_stiff(rows: Sequence[Row]) -> Found | None:
-    """The share of blocks and samples whose spectral radius exceeds 2."""
-    nets = stiffness_page.networks(rows)
-    if not nets:
-        return None
-    beyond = fmean(r["values"]["share_beyond_2"] for r in nets)
-    pairs = sum(r["values"]["pairs"] for r in nets)
-    told = f"{100 * beyond:.1f} % of blocks and samples with h rho > 2"
-    return Found(
-        said(nets[0]["configuration"]),
-        f"{pairs} blocks and samples, seeds: {len(nets)}",
-        told,
-        HOLDS if beyond < 0.1 else FAILS,
-    )
 
 
 def top(other: str) -> Judge:

@@ -13,12 +13,12 @@ import torch
 from matplotlib.figure import Figure
 
 from odebridge.bench.record import Row, RunFolder
-from odebridge.bench.resume import STATE, unfinished
+from odebridge.bench.resume import STATE, saved, unfinished
 from odebridge.bench.training import WEIGHTS
 from odebridge.core.names import lookup
 from odebridge.core.result import SolveError
 from odebridge.train import RECIPES, Epoch, History, Keep, Recipe, Task, fit_task, save_checkpoint
-from odebridge.train.descent import Plan
+from odebridge.train.plan import Plan
 
 PICTURE = "picture.svg"
 SUITE = "train-node"
@@ -98,7 +98,8 @@ def train(
 ) -> tuple[Path, History]:
     """Train and write OUT/<id>/: run.json first, training.json every so many seconds; at the end a row, weights and a picture.
 
-    resume: the folder of a run that was stopped; its end is that of one that was not. ValueError before anything is written.
+    resume: the folder of a run that was stopped; its end is that of one that was not, and without a saved state it begins
+    again. ValueError before anything is written.
     """
     plan, task = run.plan, run.task
     settings = {**asdict(plan), "seed": run.seed}
@@ -110,7 +111,7 @@ def train(
     history = fit_task(
         task, epochs=plan.epochs, batch_size=plan.batch_size, lr=plan.lr, optimiser=run.recipe.optimiser,
         schedule=run.recipe.schedule, seed=run.seed, progress=progress,
-        keep=Keep(folder.path / STATE, resume is not None, every),
+        keep=Keep(folder.path / STATE, saved(resume), every),
     )  # fmt: skip
     good = history.ended == "done"
     scores = [e.test_score for e in history.epochs]
@@ -125,10 +126,10 @@ def train(
         except SolveError as error:
             good, history = False, History(history.epochs, "solve failed", str(error), history.seconds)
     status, message = ("ok", "") if good else ("failed", history.message)
+    if good:  # before the row, which says that the run has ended
+        save_checkpoint(folder.path / WEIGHTS, task.model.state_dict(), {**settings, "score": scores})
     took, n = time.monotonic() - began, torch.get_num_threads()
     folder.append(Row(SUITE, asdict(plan), run.values, status, message, run.seed, took, "cpu", n))
-    if good:
-        save_checkpoint(folder.path / WEIGHTS, task.model.state_dict(), {**settings, "score": scores})
     return folder.path, history
 
 

@@ -106,9 +106,9 @@ def section(rows: Sequence[Row], every: Sequence[Row], merged: bool) -> Section:
         "exponent": of("values", "exponent", words.signed),
     }
     table = table_of("All networks", columns, of_part(every, "refine"), merged)
-    curves = [_curves(i, by) for i, (_, by) in enumerate(found)]
+    refined = [curves(i, by) for i, (_, by) in enumerate(found)]
     nsi = [envelopes(i, by) for i, (_, by) in enumerate(found)]
-    return Section("refine", TITLE, {}, sentences(rows), figures_of(refine=curves, envelopes=nsi), [table])
+    return Section("refine", TITLE, {}, sentences(rows), figures_of(refine=refined, envelopes=nsi), [table])
 
 
 def _refined(i: int) -> Callable[[Row], Cell]:
@@ -119,7 +119,7 @@ def _refined(i: int) -> Callable[[Row], Cell]:
     return show
 
 
-def _curves(number: int, by: ByGate) -> str | None:
+def curves(number: int, by: ByGate) -> str | None:
     """Accuracy against the number of substeps, a thin line for every seed and a thick one for their mean."""
     trained = {c: values(rows, "refined") for c, rows in by.items()}
     trained = {c: some for c, some in trained.items() if some}

@@ -17,20 +17,28 @@ from odebridge.bench.runner import Case, Outcome, Part
 from odebridge.metrics import Profile, profile, refine
 from odebridge.train import evaluate
 
-BUDGET = 1500.0  # seconds; about 300 on one core of the machine it was written on
+BUDGET = 1500.0  # seconds; about 700 on one core of the machine it was written on
 CONTROLLERS = ("fixed", "half", "constant", "se", "stepnet")
+LARGER = ("fixed", "constant", "se")
 SUBSTEPS = (1, 2, 4, 8)
 TESTED = 2000  # test images of the refined networks
 UNTRAINED = "untrained"
 
 
-def part(settings: Settings, controllers: Sequence[str] = CONTROLLERS, budget: float = BUDGET) -> Part:
-    """Every kind of step for every seed, and the untrained plain networks, for which NSI has a law of its own."""
+def part(
+    settings: Settings, controllers: Sequence[str] = CONTROLLERS, budget: float = BUDGET, wider: Settings | None = None
+) -> Part:
+    """Every kind of step for every seed, and the untrained plain networks, for which NSI has a law of its own.
+
+    wider: networks on larger images, see `larger`, in which some kinds of step are tried too.
+    """
     cases = []
-    for seed in settings.every_seed:
-        for controller in (UNTRAINED, *controllers):
-            configuration = {**settings.about(), "controller": controller, "substeps": list(SUBSTEPS), "tested": TESTED}
-            cases.append(Case(f"{controller}, seed {seed}", configuration, _run(settings, controller, seed), seed))
+    for these, kinds in ((settings, (UNTRAINED, *controllers)), *([(wider, LARGER)] if wider else [])):
+        for seed in these.every_seed:
+            for controller in kinds:
+                configuration = {**these.about(), "controller": controller, "substeps": list(SUBSTEPS), "tested": TESTED}
+                name = f"{controller}, seed {seed}" + (" (larger)" if these is wider else "")
+                cases.append(Case(name, configuration, _run(these, controller, seed), seed))
     return Part("refine", budget, cases)
 
 
@@ -127,3 +135,8 @@ def exponent(names: Sequence[str], index: Sequence[float]) -> float:
 def shorter(settings: Settings) -> Settings:
     """Fewer images are looked at for the local error, which costs 33 evaluations of every block."""
     return replace(settings, probes=min(settings.probes, 128))
+
+
+def larger(settings: Settings) -> Settings:
+    """The same networks on images of twice as many pixels across, by half the stride of the first convolution."""
+    return replace(settings, stem=max(1, settings.stem // 2))

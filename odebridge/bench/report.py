@@ -13,6 +13,7 @@ from odebridge.bench import (
     attention_page,
     compare_page,
     contest_page,
+    depth_page,
     findings,
     library_page,
     plots,
@@ -63,6 +64,7 @@ def sentences(folders: Sequence[str | Path]) -> dict[str, list[str]]:
         "solvers": findings.solvers, "networks": findings.networks, "flowmap": findings.flowmap,
         "attention": attention_page.sentences, "refine": refine_page.sentences, "stiffness": stiffness_page.sentences,
         "tickets": tickets_page.sentences, "versus": versus_page.sentences, "library": library_page.sentences,
+        "depth": depth_page.sentences,
         **{part: contest_page.sentences_of(part) for part in contest_page.TITLES},
     }  # fmt: skip
     return {TITLES[part]: make(rows) for part, make in made.items() if findings.of_part(rows, part)}
@@ -140,6 +142,7 @@ TITLES = {
     "versus": versus_page.TITLE,
     "library": library_page.TITLE,
     **contest_page.TITLES,
+    "depth": depth_page.TITLE,
     "train": "Training runs",
 }
 
@@ -236,6 +239,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row], Sequence[Row], bool], Section]] = {
     "refine": refine_page.section,
     "stiffness": stiffness_page.section,
     "tickets": tickets_page.section,
+    "depth": depth_page.section,
     "train": _trainings,
 }
 

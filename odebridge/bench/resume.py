@@ -15,8 +15,8 @@ STATE = "training.json"  # what the loop writes through `Keep`, beside its tenso
 def unfinished(folder: Path, suite: str, what: str) -> dict[str, Any]:
     """The settings that a stopped run of this suite began with.
 
-    FileNotFoundError or ValueError, in a sentence, where there is no run folder, another kind of run than `what`, a run that
-    has ended, or one that was stopped before its state was first saved.
+    FileNotFoundError or ValueError, in a sentence, where there is no run folder, another kind of run than `what`, or a run that
+    has ended. One that was stopped before its state was first saved begins again, see `saved`.
     """
     if not (folder / RUN).is_file():
         raise FileNotFoundError(f"resume: {str(folder)!r} is not a run folder, it has no {RUN}.")
@@ -24,10 +24,15 @@ def unfinished(folder: Path, suite: str, what: str) -> dict[str, Any]:
     if page.get("suite") != suite:
         raise ValueError(f"resume: {str(folder)!r} holds no training of {what}, but a run of the suite {page.get('suite')!r}.")
     if (folder / RESULTS).exists():
-        raise ValueError(f"resume: the run {str(folder)!r} has ended; start another one.")
-    if not (folder / STATE).exists():
-        raise ValueError(f"resume: the run {str(folder)!r} was stopped before its state was first saved; start it again.")
+        mended(folder / RESULTS)
+        if read(folder).rows:
+            raise ValueError(f"resume: the run {str(folder)!r} has ended; start another one.")
     return page["settings"]
+
+
+def saved(folder: Path | None) -> bool:
+    """Is there a state of the training in this folder to go on from?"""
+    return folder is not None and (folder / STATE).exists()
 
 
 def begun(folder: Path, suite: str) -> dict[str, Any]:

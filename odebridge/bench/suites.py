@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from odebridge.bench import attention, refinement, stiffness, tickets
+from odebridge.bench import attention, depth, refinement, stiffness, tickets
 from odebridge.bench.paired import settings_for
 from odebridge.bench.quick import run_suite
 from odebridge.bench.resume import begun
@@ -21,7 +21,8 @@ def _attention(data: str | None, quick: bool, seed: int) -> Part:
 
 
 def _refine(data: str | None, quick: bool, seed: int) -> Part:
-    return refinement.part(refinement.shorter(settings_for(data, quick, seed)))
+    settings = refinement.shorter(settings_for(data, quick, seed))
+    return refinement.part(settings, wider=None if quick or settings.stem == 1 else refinement.larger(settings))
 
 
 def _stiffness(data: str | None, quick: bool, seed: int) -> Part:
@@ -34,6 +35,12 @@ def _tickets(data: str | None, quick: bool, seed: int) -> Part:
     if quick:
         return tickets.part(settings_for(data, True, seed), ratios=(0.4,))
     return tickets.part(settings_for(data, False, seed, tickets.SEEDS))
+
+
+def _depth(data: str | None, quick: bool, seed: int) -> Part:
+    if quick:
+        return depth.part(settings_for(data, True, seed), (depth.Trained("tied", 1), depth.Trained("tied", 8)))
+    return depth.part(settings_for(data, False, seed, depth.SEEDS))
 
 
 def run(
@@ -90,3 +97,11 @@ def tickets_suite(
 ) -> Path:  # fmt: skip
     """SE kept in the blocks of highest, lowest or random NSI; settings as in `attention_suite`."""
     return run("tickets", _tickets, out, seed, tell, data, quick, resume)
+
+
+def depth_suite(
+    out: str | Path = "runs", seed: int = 0, tell: Tell | None = None, *,
+    data: str | None = None, quick: bool = False, resume: Path | None = None,
+) -> Path:  # fmt: skip
+    """Networks of continuous depth by another solver than their own; settings as in `attention_suite`."""
+    return run("depth", _depth, out, seed, tell, data, quick, resume)

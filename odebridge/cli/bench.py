@@ -17,7 +17,7 @@ from odebridge.bench.record import REPORT, RESULTS
 from odebridge.bench.report import sentences
 from odebridge.bench.suite import SUITES as MEASURED
 from odebridge.bench.suite import Suite
-from odebridge.bench.suites import attention_suite, refine_suite, stiffness_suite, tickets_suite
+from odebridge.bench.suites import attention_suite, depth_suite, refine_suite, stiffness_suite, tickets_suite
 from odebridge.cli.edge import Refused, refusing
 from odebridge.core.names import lookup, nearest
 from odebridge.data import IMAGES
@@ -29,6 +29,7 @@ SUITES: dict[str, Callable[..., Path]] = {
     "refine": refine_suite,
     "stiffness": stiffness_suite,
     "tickets": tickets_suite,
+    "depth": depth_suite,
     "counters": counters,
 }
 

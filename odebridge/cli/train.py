@@ -13,6 +13,7 @@ import typer
 from odebridge.bench import node_training, training
 from odebridge.bench.node_training import PICTURE, NodeTraining, option_of
 from odebridge.bench.record import RESULTS
+from odebridge.bench.resume import saved
 from odebridge.bench.training import DEVICES, PRESETS, WEIGHTS, Training
 from odebridge.bench.words import seconds
 from odebridge.cli.edge import Commands, Refused, refusing
@@ -20,11 +21,13 @@ from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.core.names import lookup
 from odebridge.data import IMAGES
 from odebridge.integrate.policies import GRADIENTS
+from odebridge.nets.branches import NORMS
 from odebridge.nets.node import REGULARISERS
 from odebridge.nets.resnet import STYLES
+from odebridge.nets.resnet import WEIGHTS as DEPTHS
 from odebridge.train import RECIPES, Epoch, History
-from odebridge.train.descent import PRECISIONS
 from odebridge.train.optimisers import OPTIMISERS, SCHEDULES
+from odebridge.train.plan import PRECISIONS
 
 EVERY = 1.0  # seconds between two lines of progress
 
@@ -38,6 +41,12 @@ def _alone(resume: Path, typed: dict[str, Any]) -> None:
     """A run that goes on has its settings already."""
     if extra := [k for k, v in typed.items() if v is not None]:
         raise Refused(f"--resume: goes on with the settings of {str(resume)!r}; leave out --{extra[0].replace('_', '-')}.")
+
+
+def _again(resume: Path) -> None:
+    """Says so where there is nothing to go on from: a run that was killed before its state was first saved."""
+    if not saved(resume):
+        typer.echo(f"{resume} was stopped before its state was first saved: it begins again.")
 
 
 def _teller(epochs: Callable[[], int], score: Callable[[float], str], every: float = 0.0) -> Callable[[Epoch], None]:
@@ -81,6 +90,7 @@ def resnet(
     style: Annotated[str | None, typer.Option(help=f"of the network: {' | '.join(STYLES)}; default: preact")] = None,
     stem: Annotated[int | None, typer.Option(min=1, help="stride of the first convolution; default: 1")] = None,
     augment: Annotated[bool | None, typer.Option("--augment", help="shift and, where the data allow, mirror images")] = None,
+    crop: Annotated[int | None, typer.Option(help="with --augment: pixels of the pieces images are cut to")] = None,
     label_smoothing: Annotated[float | None, typer.Option(help="default: 0")] = None,
     mixup: Annotated[float | None, typer.Option(help="alpha of the Beta law; default: 0, none")] = None,
     ema: Annotated[float | None, typer.Option(help="decay of the average of the weights; default: none")] = None,
@@ -88,26 +98,35 @@ def resnet(
     accumulate: Annotated[int | None, typer.Option(min=1, help="parts of a batch; default: 1")] = None,
     channels_last: Annotated[bool | None, typer.Option("--channels-last", help="memory format of images")] = None,
     compile: Annotated[bool | None, typer.Option("--compile", help="torch.compile")] = None,
+    method: Annotated[str | None, typer.Option(help="of the steps, such as heun, rk4 or dopri5; default: euler")] = None,
+    depth_weights: Annotated[str | None, typer.Option(help=f"{' | '.join(DEPTHS)}; default: layers")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="equal steps of a stage; default: one a block")] = None,
+    rtol: Annotated[float | None, typer.Option(help="adaptive steps, for tied or linear depth weights")] = None,
+    norm: Annotated[str | None, typer.Option(help=f"{' | '.join(NORMS)}; default: batch, group for continuous depth")] = None,
     seed: Annotated[int | None, typer.Option(help="of first weights and order; default: 0")] = None,
     device: Annotated[str, typer.Option(help=" | ".join(DEVICES))] = "auto",
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="write OUT/<id>/tensorboard too (extra: track)")] = False,
     out: Out = Path("runs"),
     resume: Resume = None,
 ) -> None:
-    """Train a residual network on images; writes OUT/<id>/: results.jsonl, the weights, the state to go on from.
+    """Train a residual network on images; writes OUT/<id>/: a line an epoch, the result, last and best weights, the state.
 
     Several GPUs or machines: torchrun --nproc-per-node 4 -m odebridge train resnet ...; --batch-size is that of one process.
     """
     given = {k: v for k, v in locals().items() if k in {f.name for f in fields(Training)} and v is not None}
     with refusing():
         if resume is None:
-            plan = Training(**{**({} if preset is None else lookup("preset", preset, PRESETS)), **given})
+            plan = Training(**{**({} if preset is None else training.preset(preset, data)), **given})
             began_with = seed or 0
         else:
             _alone(resume, {**given, "preset": preset, "seed": seed})
             plan, began_with = training.plan_of(resume)
+            _again(resume)
     show = _teller(lambda: plan.epochs, lambda share: f"accuracy {100 * share:.2f} %")
     with refusing():
-        folder, history = training.train(plan, out, seed=began_with, device=device, progress=show, resume=resume)
+        folder, history = training.train(
+            plan, out, seed=began_with, device=device, progress=show, resume=resume, tensorboard=tensorboard
+        )
     if folder is not None:  # of several processes the first one tells
         _ended(folder, history)
 
@@ -135,6 +154,7 @@ def node(
         _alone(resume, {**typed, "option": option})
         with refusing():
             plan, began_with = node_training.plan_of(resume)
+            _again(resume)
     else:
         with refusing():
             recipe = lookup("variant", variant or "node", RECIPES)

@@ -7,6 +7,7 @@ from odebridge.data.catalogue import DATA, IMAGES, list_data
 from odebridge.data.cifar import cifar10, cifar100
 from odebridge.data.digits import digits
 from odebridge.data.fashion import fashion_mnist
+from odebridge.data.folder import image_folder, imagenet
 from odebridge.data.idx import read_idx
 from odebridge.data.kinetics import pollu, robertson
 from odebridge.data.motion import lotka_volterra, pendulum, spirals
@@ -17,6 +18,6 @@ from odebridge.data.stl import stl10
 
 __all__ = [
     "DATA", "IMAGES", "DataSet", "Images", "Points", "Series", "annuli", "cifar10", "cifar100", "digits", "fashion_mnist",
-    "list_data", "lotka_volterra", "moons", "pendulum", "pollu", "read_idx", "robertson", "shapes", "spirals", "spring_chain",
-    "stl10",
+    "image_folder", "imagenet", "list_data", "lotka_volterra", "moons", "pendulum", "pollu", "read_idx", "robertson", "shapes",
+    "spirals", "spring_chain", "stl10",
 ]  # fmt: skip

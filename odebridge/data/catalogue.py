@@ -9,6 +9,7 @@ from odebridge.data.base import DataSet, Images
 from odebridge.data.cifar import cifar10, cifar100
 from odebridge.data.digits import digits
 from odebridge.data.fashion import fashion_mnist
+from odebridge.data.folder import image_folder, imagenet
 from odebridge.data.kinetics import pollu, robertson
 from odebridge.data.motion import lotka_volterra, pendulum, spirals
 from odebridge.data.plane import annuli, moons
@@ -23,6 +24,8 @@ IMAGES: dict[str, Callable[..., Images]] = {
     "cifar-10": cifar10,
     "cifar-100": cifar100,
     "stl-10": stl10,
+    "imagenet": imagenet,
+    "image-folder": image_folder,
 }
 DATA: dict[str, Callable[..., DataSet]] = {
     **IMAGES,

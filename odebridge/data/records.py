@@ -11,14 +11,18 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 
+def places(root: str | Path | None) -> list[Path]:
+    """Where to look: root, or, if it is None, the folder ODEBRIDGE_DATA and then ./data."""
+    given = os.environ.get("ODEBRIDGE_DATA")
+    return [Path(root)] if root is not None else [*([Path(given)] if given else []), Path("data")]
+
+
 def folder_of(name: str, root: str | Path | None, inside: str, files: Sequence[str], archive: str) -> Path:
     """The folder with all `files`: root, or `inside` it; root None: the folder ODEBRIDGE_DATA, then ./data.
 
     FileNotFoundError says where was looked and which archive to unpack.
     """
-    given = os.environ.get("ODEBRIDGE_DATA")
-    roots = [Path(root)] if root is not None else [*([Path(given)] if given else []), Path("data")]
-    folders = [place for r in roots for place in (r, r / inside)]
+    folders = [place for r in places(root) for place in (r, r / inside)]
     for folder in folders:
         if all((folder / file).is_file() for file in files):
             return folder

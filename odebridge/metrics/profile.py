@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -11,15 +12,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from odebridge.integrate import Every
 from odebridge.metrics.local import FrozenBlock, local_error
 from odebridge.metrics.stiffness import nsi
+from odebridge.metrics.variance import variance_shares
 from odebridge.nets.mode import evaluating
 from odebridge.nets.stage import Stage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+# What may follow the sum of skip and increment: nothing, or an activation.
+ENDS: tuple[Callable[[Tensor], Tensor], ...] = (
+    nn.Identity(), torch.relu, functional.silu, functional.gelu, functional.relu6, functional.hardswish, functional.mish,
+    functional.elu, functional.leaky_relu,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,11 +50,30 @@ class Profile:
         """Sum of NSI over the blocks."""
         return self.nsi.sum(1)
 
+    @property
+    def variance(self) -> dict[str, float] | None:
+        """Shares of the variance of the step sizes, see `variance_shares`."""
+        return variance_shares(self.steps)
+
     def plot(self, title: str = "") -> Figure:
-        """NSI over the blocks, a thin line per sample (at most 100) and the median; below, the step sizes if there are any."""
+        """NSI over the blocks: a thin line per sample (at most 100), the median, dashed the smallest and the largest sample.
+
+        Below, the step sizes if there are any.
+        """
         from odebridge.metrics.plot import plot_profile  # matplotlib is slow to import, and few profiles are plotted
 
         return plot_profile(self, title)
+
+
+def compare(profiles: Mapping[str, Profile], title: str = "") -> Figure:
+    """NSI over the blocks of several networks in one picture: medians, and dashed the smallest and the largest sample.
+
+    profiles: by the name to show, of networks with the same blocks. ValueError for none, or for other blocks.
+    Source: the style of the NSI figure of Huang et al., ICCV 2023. Use: `compare({"plain": profile(a, x), "SE": ...})`.
+    """
+    from odebridge.metrics.plot import plot_profiles  # matplotlib is slow to import, and few profiles are plotted
+
+    return plot_profiles(profiles, title)
 
 
 def profile(model: nn.Module, images: Tensor, *, errors: bool = False) -> Profile:
@@ -53,7 +82,8 @@ def profile(model: nn.Module, images: Tensor, *, errors: bool = False) -> Profil
     errors: the local error of every block as well, which costs 33 more evaluations of each.
 
     Our networks: every step of every `Stage`. Any other network: the innermost modules with a skip, found by what they do: the
-    output has the shape of the input, and with all parameters of the module at 0 it returns its input, or the ReLU of it. That
+    output has the shape of the input, and with all parameters of the module at 0 it returns its input, or the ReLU of it (or
+    SiLU, GELU and their like). That
     finds basic, bottleneck and transformer blocks of torchvision, timm or your own, gates inside them or not, and leaves out
     plain stacks, gates and the projecting blocks, whose x' - x has no meaning.
     model: any nn.Module that takes `images` (b, ...), which are moved nowhere. Runs in eval mode without gradients; modes
@@ -139,9 +169,9 @@ def _shown(name: str, model: nn.Module) -> str:
 
 
 def _has_skip(module: nn.Module, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """With all parameters at 0, does the module return its input, or the ReLU of it?"""
+    """With all parameters at 0, does the module return its input, or an activation of it?"""
     zeros = {name: torch.zeros_like(p) for name, p in module.named_parameters()}
     # Not x itself: where x is 0, as after a dead ReLU, every module would pass.
     probe = torch.linspace(-1.0, 1.5, x.numel(), dtype=x.dtype, device=x.device).reshape(x.shape)
     out = functional_call(module, zeros, (probe.clone(), *args[1:]), kwargs)
-    return isinstance(out, Tensor) and bool(torch.equal(out, probe) or torch.equal(out, probe.relu()))
+    return isinstance(out, Tensor) and any(torch.equal(out, after(probe)) for after in ENDS)

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import nn
+
+Norm = Callable[[int], nn.Module]  # channels -> a layer that normalises them
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """GroupNorm with 8 groups, or as many as divide the channels: each sample alone, so that it may sit in an ODE."""
+    return nn.GroupNorm(max(g for g in range(1, 9) if channels % g == 0), channels)
+
+
+NORMS: dict[str, Norm] = {"batch": nn.BatchNorm2d, "group": group_norm}
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -20,15 +32,17 @@ def _convs(inputs: int, outputs: int, stride: int, bottleneck: bool) -> list[nn.
 class PreActBranch(nn.Sequential):
     """BN-ReLU-conv, twice 3x3 (basic) or 1x1, 3x3, 1x1 through a quarter of the channels (bottleneck).
 
-    Shapes: (b, inputs, H, W) -> (b, outputs, H / stride, W / stride); outputs defaults to inputs.
+    Shapes: (b, inputs, H, W) -> (b, outputs, H / stride, W / stride); outputs defaults to inputs; norm: what stands for BN.
     Source: He, Zhang, Ren & Sun, ECCV 2016, arXiv 1603.05027. Caveat: it ends in a convolution, so nothing bounds the scale of
     the increment, and the network needs BN-ReLU before its readout. Use: `Stage([PreActBranch(16) for _ in range(9)])`.
     """
 
-    def __init__(self, inputs: int, outputs: int | None = None, *, stride: int = 1, bottleneck: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int | None = None, *, stride: int = 1, bottleneck: bool = False, norm: Norm = nn.BatchNorm2d
+    ) -> None:  # fmt: skip
         layers: list[nn.Module] = []
         for c in _convs(inputs, outputs or inputs, stride, bottleneck):
-            layers += [nn.BatchNorm2d(c.in_channels), nn.ReLU(), c]
+            layers += [norm(c.in_channels), nn.ReLU(), c]
         super().__init__(*layers)
 
 
@@ -41,8 +55,10 @@ class PostActBranch(nn.Sequential):
     the StepNet authors' group. Use: `Stage([PostActBranch(16) for _ in range(9)], after=torch.relu)`.
     """
 
-    def __init__(self, inputs: int, outputs: int | None = None, *, stride: int = 1, bottleneck: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int | None = None, *, stride: int = 1, bottleneck: bool = False, norm: Norm = nn.BatchNorm2d
+    ) -> None:  # fmt: skip
         layers: list[nn.Module] = []
         for c in _convs(inputs, outputs or inputs, stride, bottleneck):
-            layers += [c, nn.BatchNorm2d(c.out_channels), nn.ReLU()]
+            layers += [c, norm(c.out_channels), nn.ReLU()]
         super().__init__(*layers[:-1])

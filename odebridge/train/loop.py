@@ -15,8 +15,10 @@ from torch.nn import functional
 
 from odebridge.data.base import Images
 from odebridge.nets.mode import evaluating
-from odebridge.train.descent import Epoch, History, Keep, Plan, descend
+from odebridge.train.descent import descend
 from odebridge.train.parallel import world
+from odebridge.train.plan import Epoch, History, Plan
+from odebridge.train.state import Keep
 
 
 def fit(
@@ -32,6 +34,7 @@ def fit(
     device: str = "auto",
     seed: int = 0,
     augment: bool = False,
+    crop: int | None = None,
     precision: str = "fp32",
     channels_last: bool = False,
     compile: bool = False,
@@ -48,7 +51,8 @@ def fit(
 
     optimiser: "sgd" (momentum 0.9) | "adamw" | "muon". schedule: "onecycle" | "cosine" | "steps" | "none"; lr is the highest
     rate. device: "auto" is cuda where there is one. augment: random shifts by an eighth of the image and, where the data
-    allow, mirroring; mixup: alpha of the Beta law by which pairs of images are mixed, 0: none; label_smoothing as in PyTorch.
+    allow, mirroring; with crop, pieces of so many pixels from anywhere. mixup: alpha of the Beta law by which pairs of images
+    are mixed, 0: none; label_smoothing as in PyTorch.
     precision: "fp32" | "bf16" | "fp16" (with a scaled loss), of the model's own work. channels_last: its memory format.
     compile: torch.compile. accumulate: a batch goes through in so many parts. clip: largest norm of the gradient. ema: decay of
     an average of the weights, which is tested after every epoch and is what the model has in the end.
@@ -64,6 +68,8 @@ def fit(
     x, y = data.train_x.to(place), data.train_y.to(place)
     test_x, test_y = data.test_x.to(place), data.test_y.to(place)
     chance, processes = torch.Generator().manual_seed(seed), world()
+    if crop is not None and not (augment and 8 <= crop <= min(data.train_x.shape[2:])):
+        raise ValueError(f"crop: needs augment=True and from 8 to {min(data.train_x.shape[2:])} pixels, got {crop!r}.")
     plan = checked(
         len(x), epochs=epochs, batch_size=batch_size, lr=lr, optimiser=optimiser, weight_decay=weight_decay, schedule=schedule,
         time_budget=time_budget, precision=precision, clip=clip, accumulate=accumulate, ema=ema, mixup=mixup,
@@ -75,7 +81,7 @@ def fit(
     run = torch.compile(run) if compile else run
 
     def loss(pick: Tensor) -> Tensor:
-        images = _augmented(x[pick], data.mirror, chance) if augment else x[pick]
+        images = _augmented(x[pick], data.mirror, chance, crop) if augment else x[pick]
         share, other = _mixed(len(pick), mixup, chance)
         if other is not None:
             images = share * images + (1.0 - share) * images[other.to(place)]
@@ -175,12 +181,18 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _augmented(x: Float[Tensor, "b c h w"], mirror: bool, chance: torch.Generator) -> Float[Tensor, "b c h w"]:
-    """Every image shifted by up to an eighth of its height, edges filled with 0, and mirrored by the toss of a coin."""
+def _augmented(
+    x: Float[Tensor, "b c h w"], mirror: bool, chance: torch.Generator, crop: int | None = None
+) -> Float[Tensor, "b c k l"]:
+    """Every image shifted by up to an eighth of its height, edges filled with 0, and mirrored by the toss of a coin.
+
+    crop: of each a piece of crop x crop pixels from anywhere, an eighth of that beyond the edges included.
+    """
     b, _, height, width = x.shape
-    reach = height // 8
-    rows = torch.randint(2 * reach + 1, (b, 1), generator=chance) + torch.arange(height)
-    columns = torch.randint(2 * reach + 1, (b, 1), generator=chance) + torch.arange(width)
+    tall, wide = (height, width) if crop is None else (crop, crop)
+    reach = tall // 8
+    rows = torch.randint(height + 2 * reach - tall + 1, (b, 1), generator=chance) + torch.arange(tall)
+    columns = torch.randint(width + 2 * reach - wide + 1, (b, 1), generator=chance) + torch.arange(wide)
     if mirror:
         columns = torch.where(torch.rand(b, 1, generator=chance) < 0.5, columns.flip(1), columns)
     padded = functional.pad(x, (reach,) * 4)

@@ -9,7 +9,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from odebridge.train.descent import Epoch, History, Keep, Plan, descend
+from odebridge.train.descent import descend
+from odebridge.train.plan import Epoch, History, Plan
+from odebridge.train.state import Keep
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -74,7 +75,11 @@ def _scaled(spacing: Tensor | float, a: Tensor) -> Tensor:
 
 def pooled(v: Float[Tensor, " b c *space"]) -> Float[Tensor, " b c"]:
     """Mean over space, the global average pool; without spatial dimensions v itself."""
-    return v.mean(tuple(range(2, v.dim()))) if v.dim() > 2 else v
+    if v.dim() == 2:
+        return v
+    space = tuple(range(2, v.dim()))
+    # The gradient of a mean is written out at full size, that of a sum is a view; but a sum may be too large for float16.
+    return v.mean(space) if v.dtype == torch.float16 else v.sum(space) / v.shape[2:].numel()
 
 
 def per_channel(a: Float[Tensor, " b c"], x: Float[Tensor, " b c *space"]) -> Tensor:
