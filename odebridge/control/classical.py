@@ -40,11 +40,12 @@ class Filter(Controller):
     @property
     def coefficients(self) -> Coefficients:
         """The twelve numbers."""
+        b1, b2, b3 = (*self.b, 0.0, 0.0)[:3]
+        a2, a3 = (*self.a, 0.0, 0.0)[:2]
         retry_safety = self.safety if self.retry_safety is None else self.retry_safety
         return Coefficients(
-            *(*self.b, 0.0, 0.0)[:3], *(*self.a, 0.0, 0.0)[:2], self.safety, self.lowest, self.highest, self.floor,
-            self.threshold, self.retry, retry_safety,
-        )  # fmt: skip
+            b1, b2, b3, a2, a3, self.safety, self.lowest, self.highest, self.floor, self.threshold, self.retry, retry_safety
+        )
 
     def start(self, x: Tensor, tol: Tolerance | None) -> History:
         """Errors and ratios of 1."""

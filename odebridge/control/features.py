@@ -11,7 +11,7 @@ from torch import Tensor
 
 from odebridge.control.linear import History
 from odebridge.core.protocols import Observation, StagePair
-from odebridge.core.tolerance import row_sum
+from odebridge.core.tolerance import Tolerance, row_sum
 
 TINY = 1e-300
 FEATURES = (
@@ -21,7 +21,7 @@ FEATURES = (
     "curvature",  # log h |f1 - f0| / |x1 - x0|, the stiffness index of the paper per step
     "curvature before",
     "turning",  # cosine between the slopes at both ends
-    "speeding up",  # log |f1| / |f0|
+    "speeding up",  # (|f1|^2 - |f0|^2) / (|f1|^2 + |f0|^2)
     "expansion",  # h <f1 - f0, x1 - x0> / |x1 - x0|^2, a one-sided Lipschitz constant, squashed
     "smoothness",  # log error / (h |f1 - f0|): how much of the bend the method does not see
     "stiffness",  # log h |J e| / |e| along the error, or of two stages at the same time
@@ -34,23 +34,33 @@ class Past(NamedTuple):
     """What features look back on besides the filter's own history."""
 
     curvature: Float[Tensor, " b"]
+    tolerance: Float[Tensor, " b"]
+
+    @staticmethod
+    def of(x: Tensor, tol: Tolerance | None) -> Past:
+        """Before the first step."""
+        zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        return Past(zero, zero if tol is None else 0.2 * tol.rtol.double().log() + 2.0)
 
 
-def features(seen: Observation, k: Any, error0: Tensor, history: History, past: Past) -> tuple[Float[Tensor, "b f"], Past]:
-    """The numbers named in FEATURES, each clipped to [-5, 5] and about 1 in size, (b, f) float64; and what to remember.
+def features(
+    seen: Observation, size: Tensor, k: Any, error0: Tensor, history: History, past: Past
+) -> tuple[Float[Tensor, "b f"], Past]:
+    """The numbers named in FEATURES, about 1 in size and within [-5, 5], (b, f) float64; and what to remember.
+
+    size: log h. After a try that went wrong some of them are nan.
 
     Norms are those of the tolerance: every vector is divided by the weights of the last try.
     """
     last = seen.last
-    if last is None or seen.tol is None:
+    if last is None:
         raise ValueError("controller: a learned law reads the last try, which only a span (t0, t1) shows; a grid has none.")
     rates = 1.0 / last.weights
     f0, f1, e = (_rows(v * rates) for v in (last.slope0, last.slope1, last.error))
     way, bend = _rows((last.x1 - last.x0) * rates), f1 - f0
     n = float(f0.shape[1])
     a, b, g, d, e2 = (row_sum(v * v) for v in (f0, f1, bend, way, e))
-    half_a, half_b, half_g, half_d = (0.5 * (v + TINY).log() for v in (a, b, g, d))
-    size = seen.h.log()
+    half_a, half_g, half_d = (0.5 * (v + TINY).log() for v in (a, g, d))
     curvature = size + half_g - half_d
     zero = torch.zeros_like(size)
     ratio = torch.where(seen.accepted, size - history.size, zero) if seen.accepted is not None else zero
@@ -58,20 +68,20 @@ def features(seen: Observation, k: Any, error0: Tensor, history: History, past: 
     stiffness = _stiffness(seen, rates, e)
     columns = (
         torch.ones_like(size),
-        error0 / k, history.error1 / k, history.error2 / k, ratio, history.ratio, rejected,
-        0.25 * (size + half_a - 0.5 * math.log(n) - 2.0),
-        0.5 * curvature + 0.5,
-        0.5 * past.curvature + 0.5,
+        _clipped(error0 / k), _clipped(history.error1 / k), _clipped(history.error2 / k),
+        _clipped(ratio), _clipped(history.ratio), rejected,
+        _clipped(0.25 * (size + half_a - 0.5 * math.log(n) - 2.0)),
+        _clipped(0.5 * curvature + 0.5),
+        _clipped(0.5 * past.curvature + 0.5),
         row_sum(f0 * f1) / (a * b + TINY).sqrt(),
-        half_b - half_a,
+        2.0 * (b - a) / (a + b + TINY),
         _squashed(seen.h * row_sum(bend * way) / (d + TINY)),
-        0.25 * (error0 - (size + half_g - 0.5 * math.log(n))) + 1.0,
-        0.5 * (size + stiffness),
+        _clipped(0.25 * (error0 - (size + half_g - 0.5 * math.log(n))) + 1.0),
+        _clipped(0.5 * (size + stiffness)),
         row_sum(f1 * e) / (b * e2 + TINY).sqrt(),
-        0.2 * seen.tol.rtol.double().log() + 2.0,
+        past.tolerance,
     )  # fmt: skip
-    table = torch.stack([_finite(v.double()) for v in columns], 1)
-    return table, Past(_finite(curvature.double()))
+    return torch.stack([v.double() for v in columns], 1), Past(_known(curvature.double()), past.tolerance)
 
 
 def _stiffness(seen: Observation, rates: Tensor, e: Tensor) -> Tensor:
@@ -82,11 +92,11 @@ def _stiffness(seen: Observation, rates: Tensor, e: Tensor) -> Tensor:
     if isinstance(extra, StagePair):
         k = _rows((last.slope1 - extra.slope) * rates)
         y = _rows((x - extra.x) * rates)
-        return 0.5 * ((row_sum(k * k) + TINY).log() - (row_sum(y * y) + TINY).log())
+        return 0.5 * ((row_sum(k * k) + TINY) / (row_sum(y * y) + TINY)).log()
     if isinstance(extra, Tensor) and extra.dim() == 3 and extra.shape[1] == extra.shape[2] == e.shape[1]:
         scale = _rows(rates)
         moved = scale * (extra * (e / scale).unsqueeze(1)).sum(2)
-        return 0.5 * ((row_sum(moved * moved) + TINY).log() - (row_sum(e * e) + TINY).log())
+        return 0.5 * ((row_sum(moved * moved) + TINY) / (row_sum(e * e) + TINY)).log()
     return torch.zeros_like(e[:, 0])
 
 
@@ -98,7 +108,10 @@ def _squashed(v: Tensor) -> Tensor:
     return v / (1.0 + v.abs())
 
 
-def _finite(v: Tensor) -> Tensor:
-    """Within [-5, 5], nan read as 0: a try that went wrong says nothing."""
-    v = v.clamp(-5.0, 5.0)
-    return torch.where(v == v, v, torch.zeros_like(v))
+def _clipped(v: Tensor) -> Tensor:
+    return v.clamp(-5.0, 5.0)
+
+
+def _known(v: Tensor) -> Tensor:
+    """Without nan: a try that went wrong says nothing."""
+    return torch.where(v == v, v, torch.zeros_like(v)).clamp(-20.0, 20.0)

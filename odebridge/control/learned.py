@@ -25,8 +25,7 @@ class Memory(NamedTuple):
 
     history: History
     past: Past
-    target: Float[Tensor, " b"]  # m: log of the error that the try under way may have, in units of k
-    allowed: Float[Tensor, " b"]  # exp(k m): the same as an error
+    allowed: Float[Tensor, " b"]  # exp(k m): the error that the try under way may have, in units of the threshold
     refused: Int[Tensor, " b"]  # tries rejected in a row
     silent: Bool[Tensor, " b"]  # outside what the gate was calibrated for: the classical law alone
     swarm: tuple[Tensor, Tensor] | None  # of a `Swarm`: coefficients (b, 12), weights (b, 2, f)
@@ -54,33 +53,40 @@ def learned_step(
     memory: Memory,
 ) -> tuple[Tensor, Memory]:
     """The next step of a filter under a gate: a pure function of tensors."""
+    h = seen.h
+    assert isinstance(h, Tensor)
     if seen.error is None or seen.order is None or seen.accepted is None:
-        return seen.h, memory._replace(history=memory.history._replace(size=seen.h.log()))
+        return h, memory._replace(history=memory.history._replace(size=h.log()))
     k = seen.order + 1
-    log_error = torch.maximum(seen.error, torch.as_tensor(c.floor, dtype=torch.float64, device=seen.h.device)).log()
-    table, past = features(seen, k, log_error, memory.history, memory.past)
+    floor = torch.as_tensor(c.floor, dtype=torch.float64, device=h.device)
+    log_error = torch.maximum(seen.error, floor).log()
+    table, past = features(seen, h.log(), k, log_error, memory.history, memory.past)
     if place is not None:
         table = torch.cat([table, place(seen.x)], 1)
     refused = torch.where(seen.accepted, 0, memory.refused + 1)
     off = memory.silent | (refused >= PATIENCE)
-    d, m = (torch.where(off, 0.0, _bounded(v)) for v in gate(table))
+    d, m = gate(table)
+    off = off | (d + m != d + m)  # a try that went wrong says nothing
+    d, m = (torch.where(off, 0.0, _bounded(v)) for v in (d, m))
     # The filter aims at the error that the gate allows: it sees errors relative to that.
-    factor, history = linear_step(c, k, seen.h, log_error - k * m, seen.accepted, memory.history, d)
+    factor, history = linear_step(c, k, h, log_error - k * m, seen.accepted, memory.history, d)
     allowed = (k * m).exp()
-    return seen.h * factor, Memory(history, past, m, allowed, refused, memory.silent, memory.swarm)
+    return h * factor, Memory(history, past, allowed, refused, memory.silent, memory.swarm)
 
 
 def _bounded(v: Tensor) -> Tensor:
-    """V / (1 + |v|), in (-1, 1): a tanh without an exponential."""
+    """The bounded v / (1 + |v|), in (-1, 1): a tanh without an exponential."""
     return v / (1.0 + v.abs())
 
 
-def remembered(x: Tensor, silent: Tensor | None = None, swarm: tuple[Tensor, Tensor] | None = None) -> Memory:
+def remembered(
+    x: Tensor, tol: Tolerance | None, silent: Tensor | None = None, swarm: tuple[Tensor, Tensor] | None = None
+) -> Memory:
     """The memory at the start of a solve."""
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     no = torch.zeros(len(x), dtype=torch.bool, device=x.device) if silent is None else silent
     count = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    return Memory(History.of_ones(x), Past(zero), zero, torch.ones_like(zero), count, no, swarm)
+    return Memory(History.of_ones(x), Past.of(x, tol), torch.ones_like(zero), count, no, swarm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +99,11 @@ class LearnedStep(Controller):
 
     def start(self, x: Tensor, tol: Tolerance | None) -> Memory:
         """Nothing seen yet."""
-        return remembered(x)
+        return remembered(x, tol)
+
+    def begun(self, x: Tensor, tol: Tolerance | None, silent: Bool[Tensor, " b"]) -> Memory:
+        """The same, with trajectories for which the classical law is alone."""
+        return remembered(x, tol, silent)
 
     def __call__(self, seen: Observation, memory: Memory) -> tuple[Any, Memory]:
         """The next step."""
@@ -125,7 +135,7 @@ class Swarm(Controller):
 
     def start(self, x: Tensor, tol: Tolerance | None) -> Memory:
         """The laws travel with their trajectories."""
-        return remembered(x, None, (self.coefficients, self.weights))
+        return remembered(x, tol, None, (self.coefficients, self.weights))
 
     def __call__(self, seen: Observation, memory: Memory) -> tuple[Any, Memory]:
         """The next step of each."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +14,14 @@ from torch import Tensor
 
 from odebridge.control.classical import Filter
 from odebridge.control.features import FEATURES
-from odebridge.control.learned import Place, Swarm
+from odebridge.control.learned import Place
 from odebridge.control.linear import Coefficients
-from odebridge.core.protocols import Method
+from odebridge.core.protocols import Method, StepController
 from odebridge.train.calibration.equal import Curves, log_ratios
-from odebridge.train.calibration.workload import Workload, measured
+from odebridge.train.calibration.workload import Workload, measured, measured_many, wide
 
 NO_OVERLAP = 1.0  # the score of an instance that a law fails, or whose errors it moves out of the range compared
+DRIFT = 3.0  # how far a law may move the error at a tolerance before it is held back
 FAILED = 0.5  # and what is added where a solve of it failed
 LINEAR = len(Coefficients._fields)
 # How far a search may go in one unit of each number, and which of them are sizes that go by factors.
@@ -77,19 +78,37 @@ class Space:
         return coefficients, weights
 
 
-def score(ours: Curves, base: Curves) -> float:
-    """Mean log ratio of work at equal error; a failed instance, or one without overlap, costs NO_OVERLAP."""
-    ratios = log_ratios(ours, base)
+@dataclass(frozen=True, eq=False)
+class Yardstick:
+    """A law that others are measured by: at more and further tolerances, and at the same ones."""
+
+    wide: Curves
+    same: Curves
+
+
+def yardstick(load: Workload, method: Method | str, law: StepController) -> Yardstick:
+    """Both curves of a law."""
+    return Yardstick(measured(wide(load), method, law), measured(load, method, law))
+
+
+def score(ours: Curves, base: Yardstick) -> float:
+    """Mean log ratio of work at equal error; a failed instance, or one without overlap, costs NO_OVERLAP.
+
+    A law whose error at the same tolerance is more than DRIFT times larger or smaller pays for it: rtol must keep its meaning.
+    """
+    ratios = log_ratios(ours, base.wide)
     failed = ~np.isfinite(ours.work).all(1)
     counted = np.where(np.isfinite(ratios), ratios, NO_OVERLAP) + FAILED * failed
-    comparable = np.isfinite(base.error).sum(1) >= 2
-    return float(counted[comparable].mean())
+    comparable = np.isfinite(base.wide.error).sum(1) >= 2
+    both = np.isfinite(ours.error) & np.isfinite(base.same.error)
+    drift = abs(float((ours.error - base.same.error)[both].mean())) if both.any() else 0.0
+    return float(counted[comparable].mean()) + 0.1 * max(0.0, drift - math.log(DRIFT)) ** 2
 
 
-def scores(space: Space, z: Float[np.ndarray, "c p"], load: Workload, method: Method | str, base: Curves) -> np.ndarray:
+def scores(space: Space, z: Float[np.ndarray, "c p"], load: Workload, method: Method | str, base: Yardstick) -> np.ndarray:
     """The score of every candidate."""
     coefficients, weights = space.laws(z)
-    found = measured(load, method, lambda i: Swarm(coefficients[i], weights[i], space.place), len(z))
+    found = measured_many(load, method, coefficients, weights, space.place)
     return np.array([score(one, base) for one in found])
 
 
@@ -99,7 +118,6 @@ def search(
     start: Float[np.ndarray, " p"],
     *,
     sigma: float,
-    seconds: float,
     generations: int,
     seed: int,
     every: int = 10,
@@ -115,14 +133,12 @@ def search(
     settings = {"seed": seed + 1, "popsize": population, "verbose": -9, "tolfun": 0, "tolx": 0, "maxfevals": np.inf}
     strategy = cma.CMAEvolutionStrategy(start, sigma, settings)
     best, best_score = start, float(check(start[None])[0])
-    began = time.monotonic()
     for generation in range(1, generations + 1):
         z = np.array(strategy.ask())
         values = objective(z)
         strategy.tell(list(z), list(np.where(np.isfinite(values), values, 10.0)))
         strategy.sigma = max(strategy.sigma, least)  # without a floor it freezes before the gate has found its use
-        late = time.monotonic() - began > seconds
-        if generation % every == 0 or generation == generations or late:
+        if generation % every == 0 or generation == generations:
             tried = np.array([strategy.mean, z[int(values.argmin())]])
             on_others = check(tried)
             k = int(on_others.argmin())
@@ -130,6 +146,4 @@ def search(
                 best, best_score = tried[k], float(on_others[k])
             if tell is not None:
                 tell(generation, float(values.min()), best_score)
-        if late:
-            break
     return best, best_score

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from odebridge.control.base import Controller
-from odebridge.control.learned import Place
-from odebridge.core.protocols import Method
+from odebridge.control.learned import Place, Swarm
+from odebridge.core.protocols import Method, StepController
 from odebridge.core.result import Result, Solution
 from odebridge.core.shapes import repeat, tree_map
 from odebridge.integrate import At, Every, integrate
@@ -23,6 +22,7 @@ TIMES = 40  # at which errors are measured: half of them evenly spread, half whe
 TRUTH = 1e-10
 CAP = 0.1  # errors above say that the solution has lost its way, not by how much
 LONGEST = 200_000
+WIDER = 10.0  # the curve of a yardstick reaches this factor beyond the tolerances asked for, so that errors overlap
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,9 @@ class Workload:
     def part(self, first: int, last: int) -> Workload:
         """Some of the instances."""
         task = rows(self.task, torch.arange(first, last))
-        return replace(self, task=task, times=self.times[first:last], truth=self.truth[first:last], scale=self.scale[first:last])
+        return replace(
+            self, task=task, times=self.times[first:last], truth=self.truth[first:last], scale=self.scale[first:last]
+        )
 
 
 def place_of(load: Workload) -> Place:
@@ -66,6 +68,18 @@ def rows(task: Problem, index: Tensor) -> Problem:
     return replace(task, x0=task.x0[index], args=tree_map(lambda v: v[index], task.args), span=span, reference=reference)
 
 
+def tolerances(rtols: tuple[float, float], per_decade: int = 1, wider: float = 1.0) -> tuple[float, ...]:
+    """From the loosest to the tightest, evenly in the logarithm, at least three."""
+    loose, tight = min(max(rtols) * wider, 0.1), max(min(rtols) / wider, 1e-12)
+    steps = max(2, round(per_decade * math.log10(loose / tight)))
+    return tuple(float(v) for v in np.geomspace(loose, tight, steps + 1))
+
+
+def wide(load: Workload) -> Workload:
+    """The same instances at more and further tolerances, for the curve that others are compared with."""
+    return load.at(tolerances((load.rtols[0], load.rtols[-1]), per_decade=2, wider=WIDER))
+
+
 def solved(task: Problem, method: Method | str, **how: Any) -> Solution:
     """The batch by compiled tries, failures as codes."""
     return integrate(
@@ -74,11 +88,11 @@ def solved(task: Problem, method: Method | str, **how: Any) -> Solution:
     )  # fmt: skip
 
 
-def workload(task: Problem, method: Method | str, rtols: tuple[float, ...], atol_per_rtol: float | None) -> Workload:
+def workload(task: Problem, rtols: tuple[float, ...], atol_per_rtol: float | None) -> Workload:
     """Truth and times for a batch of instances. atol_per_rtol None: a hundredth of the smallest component's median."""
     truth_by = "rodas5p" if task.stiff else "dopri8"
     first = solved(task, truth_by, rtol=1e-4, atol=1e-4 * (atol_per_rtol or 1e-6), save=Every(), max_steps=LONGEST)
-    assert first.xs is not None and first.ts is not None
+    assert first.xs is not None
     if atol_per_rtol is None:
         usual = first.xs.abs().flatten(0, 1).nanmedian(0).values
         atol_per_rtol = 0.01 * float(usual[usual > 1e-9 * usual.max()].min())
@@ -117,11 +131,20 @@ def _times(mesh: Tensor) -> Tensor:
     return torch.stack(out)
 
 
-def measured(load: Workload, method: Method | str, law: Controller | Any, laws: int = 1) -> list[Curves]:
-    """Log work (f evaluations) and log error of every law on every instance at every tolerance, as one batch.
+def measured(load: Workload, method: Method | str, law: StepController) -> Curves:
+    """Log work (f evaluations) and log error of a law on every instance at every tolerance, as one batch."""
+    return _measured(load, method, law, 1)[0]
 
-    law: a controller; or, for several laws, a function (b,) index of the law -> one controller for the whole batch.
-    """
+
+def measured_many(
+    load: Workload, method: Method | str, coefficients: Tensor, weights: Tensor, place: Place | None
+) -> list[Curves]:
+    """The same for many laws side by side: coefficients (c, 12), weights (c, 2, f)."""
+    which = torch.arange(len(weights)).repeat_interleave(len(load) * len(load.rtols))
+    return _measured(load, method, Swarm(coefficients[which], weights[which], place), len(weights))
+
+
+def _measured(load: Workload, method: Method | str, law: StepController, laws: int) -> list[Curves]:
     i, r = len(load), len(load.rtols)
     copies = laws * r
     task = load.task
@@ -130,19 +153,13 @@ def measured(load: Workload, method: Method | str, law: Controller | Any, laws: 
         span=tuple(repeat(t, copies) if isinstance(t, Tensor) else t for t in task.span),
     )  # fmt: skip
     rtol = torch.tensor(load.rtols, dtype=torch.float64).repeat_interleave(i).repeat(laws)
-    if not hasattr(law, "start"):
-        law = law(torch.arange(laws).repeat_interleave(i * r))
-    sol = solved(
-        many, method, controller=law, rtol=rtol, atol=(load.atol_per_rtol * rtol)[:, None], save=At(load.times.repeat(copies, 1)),
-        max_steps=load.max_steps,
-    )  # fmt: skip
+    atol, save = (load.atol_per_rtol * rtol)[:, None], At(load.times.repeat(copies, 1))
+    sol = solved(many, method, controller=law, rtol=rtol, atol=atol, save=save, max_steps=load.max_steps)
     assert sol.xs is not None
     off = (sol.xs.reshape(copies, *load.truth.shape) - load.truth) / load.scale
     error = off.square().mean((2, 3)).sqrt().clamp(1e-14, CAP)
     fine = (sol.result == int(Result.OK)).reshape(copies, i)
-    error = torch.where(fine & torch.isfinite(error), error, torch.nan).log().reshape(laws, r, i).transpose(1, 2).numpy()
-    work = torch.where(fine, sol.stats.f_evals.double().reshape(copies, i), torch.nan).log()
-    work = work.reshape(laws, r, i).transpose(1, 2).numpy()
-    # An error at the cap is no measurement.
-    error = np.where(error >= math.log(CAP) - 1e-12, np.nan, error)
-    return [Curves(w, e) for w, e in zip(work, error, strict=True)]
+    error = torch.where(fine & torch.isfinite(error) & (error < CAP), error, torch.nan)  # at the cap nothing was measured
+    work = torch.where(fine, sol.stats.f_evals.double().reshape(copies, i), torch.nan)
+    both = (v.log().reshape(laws, r, i).transpose(1, 2).numpy() for v in (work, error))
+    return [Curves(w, e) for w, e in zip(*both, strict=True)]
