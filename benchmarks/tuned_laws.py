@@ -2,7 +2,8 @@
 
 For every method: the twelve numbers of a linear filter by CMA-ES on the mean log work at equal error over the families, and
 the named laws at the best of several safety factors. Figures are work over that of PI42 with safety 0.9, on instances that no
-search has seen; the interval is over families. Writes results/tuned_laws.json after every method, and goes on where it was stopped.
+search has seen; the interval is over families. Writes results/tuned_laws.json after every method, and goes on where it was
+stopped.
 
     OMP_NUM_THREADS=1 python benchmarks/tuned_laws.py [method ...]      (about five minutes a method)
     python benchmarks/tuned_laws.py --write                             (odebridge/control/tuned.py from the results)
