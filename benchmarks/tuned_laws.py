@@ -1,6 +1,6 @@
 """Step laws tuned for each method on all its development families at once, beside the named laws.
 
-For every method: the twelve numbers of a linear filter by CMA-ES on the mean log work at equal error over the families, and
+For every method: the numbers of a linear filter by CMA-ES on the mean log work at equal error over the families, and
 the named laws at the best of several safety factors. Figures are work over that of PI42 with safety 0.9, on instances that no
 search has seen; the interval is over families. Writes results/tuned_laws.json after every method, and goes on where it was
 stopped.
@@ -30,7 +30,7 @@ from odebridge.core.files import write_atomic
 from odebridge.methods.catalogue import METHODS
 from odebridge.train.calibration.calibrate import sampled
 from odebridge.train.calibration.equal import interval, log_ratios
-from odebridge.train.calibration.search import Space, Yardstick, as_filter, scores, search, yardstick
+from odebridge.train.calibration.search import Space, Yardstick, as_filter, in_scale, scores, search, yardstick
 from odebridge.train.calibration.workload import Workload, measured, tolerances, wide, workload
 
 FOUND = (
@@ -99,6 +99,8 @@ def tuned(method: str) -> dict[str, Any]:
         tell=lambda g, _v, b: print(f"  {method}: generation {g}, {100 * math.expm1(b):+.1f} %", flush=True),
     )  # fmt: skip
     law = as_filter(space.laws(z[None])[0][0])
+    scales = [in_scale(c, scheme, law, None, stick).scale for (_, c, _), stick in zip(split, on_choose, strict=True)]
+    law = replace(law, scale=float(np.exp(np.mean(np.log(scales)))))
     laws: dict[str, Any] = {"tuned": {**over_families(split, method, law), "coefficients": list(law.coefficients)}}
     for name in NAMED:
         marks = {s: mean_score(split, method, safer(CONTROLLERS[name], s), on_choose) for s in SAFETIES}

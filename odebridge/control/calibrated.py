@@ -134,7 +134,10 @@ def _written(law: StepController) -> dict[str, Any]:
         return {"filter": asdict(law)}
     if isinstance(law, LearnedStep):
         place = None if law.place is None else {k: v.tolist() for k, v in vars(law.place).items()}
-        return {"filter": asdict(law.linear), "features": list(FEATURES), "weights": law.weights.tolist(), "place": place}
+        return {
+            "filter": asdict(law.linear), "features": list(FEATURES), "weights": law.weights.tolist(), "place": place,
+            "alone": law.alone,
+        }  # fmt: skip
     raise TypeError(f"save: a controller of type {type(law).__name__} cannot be written; pickle it, or keep its settings.")
 
 
@@ -148,7 +151,7 @@ def _read(page: Mapping[str, Any], path: Path) -> StepController:
     if page["features"] != list(FEATURES):
         raise ValueError(f"{path}: was calibrated with other features than this version has; calibrate again.")
     place = None if page["place"] is None else Place(**{k: _tensor(v) for k, v in page["place"].items()})
-    return LearnedStep(linear, _tensor(page["weights"]), place)
+    return LearnedStep(linear, _tensor(page["weights"]), place, page["alone"])
 
 
 def _tensor(values: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,16 +37,18 @@ class Filter(Controller):
     threshold: float = 1.0  # the largest error of a try that is kept
     retry: float = 1.0  # how much of a rejected error is made up for
     retry_safety: float | None = None  # None: the safety
+    scale: float = 1.0  # errors are read times this: the same law at tolerances divided by it
 
     @property
     def coefficients(self) -> Coefficients:
-        """The twelve numbers."""
+        """Its numbers."""
         b1, b2, b3 = (*self.b, 0.0, 0.0)[:3]
         a2, a3 = (*self.a, 0.0, 0.0)[:2]
         retry_safety = self.safety if self.retry_safety is None else self.retry_safety
         return Coefficients(
-            b1, b2, b3, a2, a3, self.safety, self.lowest, self.highest, self.floor, self.threshold, self.retry, retry_safety
-        )
+            b1, b2, b3, a2, a3, self.safety, self.lowest, self.highest, self.floor, self.threshold, self.retry, retry_safety,
+            self.scale,
+        )  # fmt: skip
 
     def start(self, x: Tensor, tol: Tolerance | None) -> History:
         """Errors and ratios of 1."""
@@ -57,13 +60,13 @@ class Filter(Controller):
             return seen.h, memory
         if seen.error is None or seen.order is None or seen.accepted is None:
             return seen.h, memory._replace(size=seen.h.log())
-        error0 = seen.error.clamp_min(self.floor).log()
+        error0 = (seen.error.log() + math.log(self.scale)).clamp_min(math.log(self.floor))
         factor, after = linear_step(self.coefficients, seen.order + 1, seen.h, error0, seen.accepted, memory)
         return seen.h * factor, after
 
     def accepts(self, error: Tensor, memory: Any) -> Tensor:
         """Scaled error at most `threshold`."""
-        return error <= self.threshold
+        return error <= self.threshold / self.scale
 
 
 @dataclass(frozen=True)

@@ -44,11 +44,12 @@ class Past(NamedTuple):
 
 
 def features(
-    seen: Observation, size: Tensor, k: Any, error0: Tensor, history: History, past: Past
+    seen: Observation, size: Tensor, k: Any, error0: Tensor, scale: Tensor, history: History, past: Past
 ) -> tuple[Float[Tensor, "b f"], Past]:
     """The numbers named in FEATURES, about 1 in size and within [-5, 5], (b, f) float64; and what to remember.
 
-    size: log h. After a try that went wrong some of them are nan.
+    size: log h; scale: log of what errors are read times, so that a law at tolerances divided by it sees the same.
+    After a try that went wrong some of them are nan.
 
     Norms are those of the tolerance: every vector is divided by the weights of the last try.
     """
@@ -70,16 +71,16 @@ def features(
         torch.ones_like(size),
         _clipped(error0 / k), _clipped(history.error1 / k), _clipped(history.error2 / k),
         _clipped(ratio), _clipped(history.ratio), rejected,
-        _clipped(0.25 * (size + half_a - 0.5 * math.log(n) - 2.0)),
+        _clipped(0.25 * (size + half_a + scale - 0.5 * math.log(n) - 2.0)),
         _clipped(0.5 * curvature + 0.5),
         _clipped(0.5 * past.curvature + 0.5),
         row_sum(f0 * f1) / (a * b + TINY).sqrt(),
         2.0 * (b - a) / (a + b + TINY),
         _squashed(seen.h * row_sum(bend * way) / (d + TINY)),
-        _clipped(0.25 * (error0 - (size + half_g - 0.5 * math.log(n))) + 1.0),
+        _clipped(0.25 * (error0 - (size + half_g + scale - 0.5 * math.log(n))) + 1.0),
         _clipped(0.5 * (size + stiffness)),
         row_sum(f1 * e) / (b * e2 + TINY).sqrt(),
-        past.tolerance,
+        past.tolerance - 0.2 * scale,
     )  # fmt: skip
     return torch.stack([v.double() for v in columns], 1), Past(_known(curvature.double()), past.tolerance)
 

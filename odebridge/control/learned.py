@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from torch import Tensor
 from odebridge.control.base import Controller
 from odebridge.control.classical import Filter
 from odebridge.control.features import Past, features
-from odebridge.control.linear import Coefficients, History, linear_step
+from odebridge.control.linear import Coefficients, History, clip, linear_step
 from odebridge.core.protocols import Observation
 from odebridge.core.tolerance import Tolerance, row_sum
 
@@ -25,10 +26,11 @@ class Memory(NamedTuple):
 
     history: History
     past: Past
-    allowed: Float[Tensor, " b"]  # exp(k m): the error that the try under way may have, in units of the threshold
+    allowed: Float[Tensor, " b"]  # exp(k m) / scale: the error that the try under way may have, in units of the threshold
+    log_scale: Float[Tensor, " b"]  # of the filter, or of the classical law alone where the gate is silent
     refused: Int[Tensor, " b"]  # tries rejected in a row
     silent: Bool[Tensor, " b"]  # outside what the gate was calibrated for: the classical law alone
-    swarm: tuple[Tensor, Tensor] | None  # of a `Swarm`: coefficients (b, 12), weights (b, 2, f)
+    swarm: tuple[Tensor, Tensor] | None  # of a `Swarm`: coefficients (b, 13), weights (b, 2, f)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +60,8 @@ def learned_step(
     if seen.error is None or seen.order is None or seen.accepted is None:
         return h, memory._replace(history=memory.history._replace(size=h.log()))
     k = seen.order + 1
-    floor = torch.as_tensor(c.floor, dtype=torch.float64, device=h.device)
-    log_error = torch.maximum(seen.error, floor).log()
-    table, past = features(seen, h.log(), k, log_error, memory.history, memory.past)
+    log_error = clip(seen.error.log() + memory.log_scale, log_of(c.floor), torch.inf)
+    table, past = features(seen, h.log(), k, log_error, memory.log_scale, memory.history, memory.past)
     if place is not None:
         table = torch.cat([table, place(seen.x)], 1)
     refused = torch.where(seen.accepted, 0, memory.refused + 1)
@@ -70,8 +71,8 @@ def learned_step(
     d, m = (torch.where(off, 0.0, _bounded(v)) for v in (d, m))
     # The filter aims at the error that the gate allows: it sees errors relative to that.
     factor, history = linear_step(c, k, h, log_error - k * m, seen.accepted, memory.history, d)
-    allowed = (k * m).exp()
-    return h * factor, Memory(history, past, allowed, refused, memory.silent, memory.swarm)
+    allowed = (k * m - memory.log_scale).exp()
+    return h * factor, Memory(history, past, allowed, memory.log_scale, refused, memory.silent, memory.swarm)
 
 
 def _bounded(v: Tensor) -> Tensor:
@@ -79,14 +80,17 @@ def _bounded(v: Tensor) -> Tensor:
     return v / (1.0 + v.abs())
 
 
+def log_of(v: Any) -> Any:
+    """The logarithm of a number or a tensor."""
+    return v.log() if isinstance(v, Tensor) else math.log(v)
+
+
 def remembered(
-    x: Tensor, tol: Tolerance | None, silent: Tensor | None = None, swarm: tuple[Tensor, Tensor] | None = None
+    x: Tensor, tol: Tolerance | None, log_scale: Tensor, silent: Tensor, swarm: tuple[Tensor, Tensor] | None = None
 ) -> Memory:
     """The memory at the start of a solve."""
-    zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    no = torch.zeros(len(x), dtype=torch.bool, device=x.device) if silent is None else silent
     count = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    return Memory(History.of_ones(x), Past.of(x, tol), torch.ones_like(zero), count, no, swarm)
+    return Memory(History.of_ones(x), Past.of(x, tol), (-log_scale).exp(), log_scale, count, silent, swarm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,14 +100,18 @@ class LearnedStep(Controller):
     linear: Filter
     weights: Float[Tensor, "2 f"]
     place: Place | None = None
+    alone: float = 1.0  # the scale of the filter where the gate is silent
 
     def start(self, x: Tensor, tol: Tolerance | None) -> Memory:
         """Nothing seen yet."""
-        return remembered(x, tol)
+        return self.begun(x, tol, torch.zeros(len(x), dtype=torch.bool, device=x.device))
 
     def begun(self, x: Tensor, tol: Tolerance | None, silent: Bool[Tensor, " b"]) -> Memory:
         """The same, with trajectories for which the classical law is alone."""
-        return remembered(x, tol, silent)
+        ours, theirs = (
+            torch.full((len(x),), math.log(v), dtype=torch.float64, device=x.device) for v in (self.linear.scale, self.alone)
+        )
+        return remembered(x, tol, torch.where(silent, theirs, ours), silent)
 
     def __call__(self, seen: Observation, memory: Memory) -> tuple[Any, Memory]:
         """The next step."""
@@ -122,9 +130,9 @@ class LearnedStep(Controller):
 
 @dataclass(frozen=True, eq=False)
 class Swarm(Controller):
-    """As many learned laws as trajectories, each with coefficients (b, 12) and weights (b, 2, f) of its own: for searches."""
+    """As many learned laws as trajectories, each with coefficients (b, 13) and weights (b, 2, f) of its own: for searches."""
 
-    coefficients: Float[Tensor, "b 12"]
+    coefficients: Float[Tensor, "b 13"]
     weights: Float[Tensor, "b 2 f"]
     place: Place | None = None
 
@@ -135,7 +143,8 @@ class Swarm(Controller):
 
     def start(self, x: Tensor, tol: Tolerance | None) -> Memory:
         """The laws travel with their trajectories."""
-        return remembered(x, tol, None, (self.coefficients, self.weights))
+        no = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        return remembered(x, tol, Coefficients(*self.coefficients.unbind(1)).scale.log(), no, (self.coefficients, self.weights))
 
     def __call__(self, seen: Observation, memory: Memory) -> tuple[Any, Memory]:
         """The next step of each."""
@@ -150,4 +159,4 @@ class Swarm(Controller):
     def accepts(self, error: Tensor, memory: Memory) -> Tensor:
         """Each by its own threshold."""
         assert memory.swarm is not None
-        return error <= memory.swarm[0][:, 9] * memory.allowed
+        return error <= Coefficients(*memory.swarm[0].unbind(1)).threshold * memory.allowed

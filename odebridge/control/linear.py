@@ -1,4 +1,4 @@
-"""The law that all classical ones are cases of: a linear filter of log errors and log step ratios, with twelve numbers."""
+"""The law that all classical ones are cases of: a linear filter of log errors and log step ratios, with thirteen numbers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from torch import Tensor
 
 
 class Coefficients(NamedTuple):
-    """The twelve numbers of a linear filter: floats, or tensors (b,) where every trajectory has a law of its own.
+    """The numbers of a linear filter: floats, or tensors (b,) where every trajectory has a law of its own.
 
     With e0, e1, e2 the last scaled errors of kept steps, r0, r1 the last step ratios, k the order of the error estimate + 1:
     kept      h' = h clip(safety e0^(-b1/k) e1^(-b2/k) e2^(-b3/k) r0^(-a2) r1^(-a3), lowest, highest)
     rejected  h' = h clip(retry_safety e0^(-retry/k), lowest, retry_safety)
     A try is kept if its error is at most `threshold`; errors below `floor` are read as that.
+    Every error is read times `scale`: the same law with rtol and atol divided by it.
     """
 
     b1: Any
@@ -30,6 +31,7 @@ class Coefficients(NamedTuple):
     threshold: Any
     retry: Any
     retry_safety: Any
+    scale: Any
 
 
 class History(NamedTuple):

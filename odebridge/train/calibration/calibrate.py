@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,14 @@ from odebridge.core.protocols import Method, StepController
 from odebridge.methods.catalogue import METHODS
 from odebridge.problems import Problem, problem
 from odebridge.train.calibration.equal import interval, log_ratios
-from odebridge.train.calibration.search import Space, as_filter, score, scores, search, yardstick
+from odebridge.train.calibration.search import Space, as_filter, in_scale, score, scores, search, yardstick
 from odebridge.train.calibration.workload import Workload, measured, place_of, tolerances, wide, workload
 
 # The laws that a calibrated one must beat, besides the filter that is tuned on the family itself.
 CLASSICAL = ("i", "pi42", "pi34", "pid", "h211b", "predictive")
 POPULATION = 16
 LINEAR_GENERATIONS = 60
+PLACES = 8  # components up to which a gate sees the state
 
 Family = Problem | str | Callable[[int, int], Problem]
 
@@ -58,7 +59,7 @@ def calibrate(
 
     Minimises, over the law, mean_i [log W_law(i, E) - log W_classical(i, E)]: work W in f evaluations at equal global error E,
     per instance i, on the overlap of the errors and nowhere else. E: root mean square over components and 40 times of
-    (x - x_ref) / (|x_ref| + 0.1 max |x_ref|). First the filter's twelve numbers, then the gate's, by CMA-ES (Hansen, 2016). The
+    (x - x_ref) / (|x_ref| + 0.1 max |x_ref|). First the filter's numbers, then the gate's, by CMA-ES (Hansen, 2016). The
     candidates are solved as one batch of compiled tries: candidates x instances x tolerances.
 
     Args:
@@ -87,21 +88,22 @@ def calibrate(
     scheme = lookup("method", method, METHODS) if isinstance(method, str) else method
     _checked(scheme, instances, rtols, generations, seed)
     tell = _Teller(progress)
-    split = split_of(family, instances, rtols, atol_per_rtol, seed)
-    n = split.train.task.x0.shape[1]
+    split = split_of(family, instances, rtols, atol_per_rtol, seed, state)
+    n, place = split.train.task.x0.shape[1], split.train.place
     tell(f"{len(split.train)} + {len(split.choose)} + {len(split.judge)} instances of {split.train.task.name or 'the family'}")
 
     start = _start(controller, split.train.task.stiff)
     base, base_name = best_classical(split.choose, scheme, {n: CONTROLLERS[n] for n in CLASSICAL} | {"start": start})
     space = Space(start.coefficients, linear=True, gate=False)
     z = _searched(space, split, scheme, base, 0.1, min(LINEAR_GENERATIONS, generations), seed, tell, "filter")
-    tuned = as_filter(space.laws(z[None])[0][0])
+    usual = yardstick(split.choose, scheme, base)
+    tuned = in_scale(split.choose, scheme, as_filter(space.laws(z[None])[0][0]), None, usual)
     best, best_name = best_classical(split.choose, scheme, {base_name: base, "the filter tuned on the family": tuned})
 
-    place = place_of(split.train) if state and n <= 8 else None
-    gates = Space(tuned.coefficients, linear=False, gate=True, place=place)
+    gates = Space(tuned.coefficients, linear=False, gate=True, places=0 if place is None else n)
     z = _searched(gates, split, scheme, best, 0.08, generations, seed, tell, "gate")
-    learned = LearnedStep(tuned, gates.laws(z[None])[1][0], place)
+    weights = gates.laws(z[None])[1][0]
+    learned = LearnedStep(in_scale(split.choose, scheme, tuned, weights, usual), weights, place, tuned.scale)
 
     compared = {
         "learned": judged(split.judge, scheme, learned, best),
@@ -121,14 +123,18 @@ def calibrate(
     return Calibrated(law, scheme.name, scheme.error_order or 0, rtols, report)
 
 
-def split_of(family: Family, instances: int, rtols: tuple[float, float], atol_per_rtol: float | None, seed: int) -> Split:
+def split_of(
+    family: Family, instances: int, rtols: tuple[float, float], atol_per_rtol: float | None, seed: int, state: bool
+) -> Split:
     """Instances with their truth: a quarter to search on, a quarter to choose on, half to judge on."""
     total = 2 * instances
     load = workload(sampled(family, total, seed), tolerances(rtols), atol_per_rtol)
     half = len(load) // 2
     quarter = half // 2
     between = load.at(tolerances(rtols, per_decade=2))
-    return Split(load.part(0, quarter), load.part(quarter, half), between.part(half, len(load)))
+    parts = load.part(0, quarter), load.part(quarter, half), between.part(half, len(load))
+    place = place_of(parts[0]) if state and load.task.x0.shape[1] <= PLACES else None
+    return Split(*(replace(part, place=place) for part in parts))
 
 
 def best_classical(load: Workload, method: Method, laws: dict[str, StepController]) -> tuple[StepController, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,22 +14,21 @@ from torch import Tensor
 
 from odebridge.control.classical import Filter
 from odebridge.control.features import FEATURES
-from odebridge.control.learned import Place
 from odebridge.control.linear import Coefficients
 from odebridge.core.protocols import Method, StepController
 from odebridge.train.calibration.equal import Curves, log_ratios
-from odebridge.train.calibration.workload import Workload, measured, measured_many, wide
+from odebridge.train.calibration.workload import Workload, measured, measured_many, swarm_of, wide
 
 NO_OVERLAP = 1.0  # the score of an instance that a law fails, or whose errors it moves out of the range compared
-DRIFT = 3.0  # how far a law may move the error at a tolerance before it is held back
+DRIFT = 30.0  # how far a law may move the error at a tolerance before it is held back
 FAILED = 0.5  # and what is added where a solve of it failed
 LINEAR = len(Coefficients._fields)
 # How far a search may go in one unit of each number, and which of them are sizes that go by factors.
-UNITS = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 2.0, 2.0, 10.0, 1.0, 1.0, 0.5])
-FACTORS = np.array([False] * 5 + [True] * 7)
+UNITS = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 2.0, 2.0, 10.0, 1.0, 1.0, 0.5, 0.0])
+FACTORS = np.array([False] * 5 + [True] * 8)
 
 
-def moved(base: Coefficients, z: Float[np.ndarray, "c 12"]) -> Float[Tensor, "c 12"]:
+def moved(base: Coefficients, z: Float[np.ndarray, "c 13"]) -> Float[Tensor, "c 13"]:
     """Coefficients at z = 0 are those of the base; sizes move by factors, gains by sums."""
     start = np.array([float(v) for v in base])
     near = np.clip(z * UNITS, -12.0, 12.0)
@@ -43,25 +42,25 @@ def moved(base: Coefficients, z: Float[np.ndarray, "c 12"]) -> Float[Tensor, "c 
     return torch.from_numpy(out)
 
 
-def as_filter(c: Float[Tensor, " 12"]) -> Filter:
-    """Twelve numbers as a law."""
-    b1, b2, b3, a2, a3, safety, lowest, highest, floor, threshold, retry, retry_safety = (float(v) for v in c)
-    return Filter((b1, b2, b3), (a2, a3), safety, lowest, highest, floor, threshold, retry, retry_safety)
+def as_filter(c: Float[Tensor, " 13"]) -> Filter:
+    """Its numbers as a law."""
+    b1, b2, b3, a2, a3, *rest = (float(v) for v in c)
+    return Filter((b1, b2, b3), (a2, a3), *rest)
 
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """What is searched: the twelve numbers of the filter, the weights of the gate, or both."""
+    """What is searched: the numbers of the filter, the weights of the gate, or both."""
 
     base: Coefficients
     linear: bool
     gate: bool
-    place: Place | None = None
+    places: int = 0  # how many numbers of the state it sees
 
     @property
     def inputs(self) -> int:
         """How many numbers the gate sees."""
-        return len(FEATURES) + (0 if self.place is None else len(self.place.size))
+        return len(FEATURES) + self.places
 
     @property
     def size(self) -> int:
@@ -69,7 +68,7 @@ class Space:
         return LINEAR * self.linear + 2 * self.inputs * self.gate
 
     def laws(self, z: Float[np.ndarray, "c p"]) -> tuple[Tensor, Tensor]:
-        """Coefficients (c, 12) and weights (c, 2, f) of candidates."""
+        """Coefficients (c, 13) and weights (c, 2, f) of candidates."""
         c = len(z)
         coefficients = moved(self.base, z[:, :LINEAR] if self.linear else np.zeros((c, LINEAR)))
         weights = torch.zeros(c, 2, self.inputs, dtype=torch.float64)
@@ -94,7 +93,8 @@ def yardstick(load: Workload, method: Method | str, law: StepController) -> Yard
 def score(ours: Curves, base: Yardstick) -> float:
     """Mean log ratio of work at equal error; a failed instance, or one without overlap, costs NO_OVERLAP.
 
-    A law whose error at the same tolerance is more than DRIFT times larger or smaller pays for it: rtol must keep its meaning.
+    A law whose error at the same tolerance is more than DRIFT times larger or smaller pays for it, so
+    that enough of the curves overlap.
     """
     ratios = log_ratios(ours, base.wide)
     failed = ~np.isfinite(ours.work).all(1)
@@ -108,8 +108,25 @@ def score(ours: Curves, base: Yardstick) -> float:
 def scores(space: Space, z: Float[np.ndarray, "c p"], load: Workload, method: Method | str, base: Yardstick) -> np.ndarray:
     """The score of every candidate."""
     coefficients, weights = space.laws(z)
-    found = measured_many(load, method, coefficients, weights, space.place)
+    found = measured_many(load, method, coefficients, weights)
     return np.array([score(one, base) for one in found])
+
+
+def in_scale(
+    load: Workload, method: Method | str, law: Filter, weights: Tensor | None, base: Yardstick, rounds: int = 3
+) -> Filter:
+    """The filter with its `scale` set so that errors at a tolerance are, in the geometric mean, those under the base law.
+
+    Work at equal error stays what it was; what rtol means stays too. Weights: of the gate that goes with it.
+    """
+    for _ in range(rounds):
+        ours = measured_many(load, method, *swarm_of([law], weights))[0]
+        both = np.isfinite(ours.error) & np.isfinite(base.same.error)
+        if not both.any():
+            return law
+        drift = float((ours.error - base.same.error)[both].mean())
+        law = replace(law, scale=law.scale * math.exp(drift))
+    return law
 
 
 def search(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from odebridge.control.learned import Place, Swarm
+from odebridge.control.classical import Filter
+from odebridge.control.features import FEATURES
+from odebridge.control.learned import LearnedStep, Place, Swarm
 from odebridge.core.protocols import Method, StepController
 from odebridge.core.result import Result, Solution
 from odebridge.core.shapes import repeat, tree_map
@@ -36,6 +40,7 @@ class Workload:
     rtols: tuple[float, ...]
     atol_per_rtol: float
     max_steps: int = LONGEST
+    place: Place | None = None  # what gates see of the state, besides the last try
 
     def __len__(self) -> int:
         return len(self.task.x0)
@@ -132,16 +137,30 @@ def _times(mesh: Tensor) -> Tensor:
 
 
 def measured(load: Workload, method: Method | str, law: StepController) -> Curves:
-    """Log work (f evaluations) and log error of a law on every instance at every tolerance, as one batch."""
+    """Log work (f evaluations) and log error of a law on every instance at every tolerance, as one batch.
+
+    Filters and learned laws run as a swarm of one, whose kernel is there already: the same decisions, to the bit.
+    """
+    if isinstance(law, Filter):
+        return measured_many(load, method, *swarm_of([law], None))[0]
+    if isinstance(law, LearnedStep) and law.place is load.place:
+        return measured_many(load, method, *swarm_of([law.linear], law.weights))[0]
     return _measured(load, method, law, 1)[0]
 
 
-def measured_many(
-    load: Workload, method: Method | str, coefficients: Tensor, weights: Tensor, place: Place | None
-) -> list[Curves]:
-    """The same for many laws side by side: coefficients (c, 12), weights (c, 2, f)."""
+def swarm_of(laws: Sequence[Filter], weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Coefficients (c, 13) and weights (c, 2, f) of filters under one gate, or under none."""
+    coefficients = torch.tensor([list(law.coefficients) for law in laws], dtype=torch.float64)
+    gate = torch.zeros(2, len(FEATURES), dtype=torch.float64) if weights is None else weights
+    return coefficients, gate.expand(len(laws), -1, -1)
+
+
+def measured_many(load: Workload, method: Method | str, coefficients: Tensor, weights: Tensor) -> list[Curves]:
+    """The same for many laws side by side: coefficients (c, 13), weights (c, 2, f), those of the place last or left out."""
     which = torch.arange(len(weights)).repeat_interleave(len(load) * len(load.rtols))
-    return _measured(load, method, Swarm(coefficients[which], weights[which], place), len(weights))
+    seen = len(FEATURES) + (0 if load.place is None else len(load.place.size))
+    weights = pad(weights, (0, seen - weights.shape[2]))
+    return _measured(load, method, Swarm(coefficients[which], weights[which], load.place), len(weights))
 
 
 def _measured(load: Workload, method: Method | str, law: StepController, laws: int) -> list[Curves]:
