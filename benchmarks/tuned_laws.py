@@ -30,7 +30,7 @@ from odebridge.core.files import write_atomic
 from odebridge.methods.catalogue import METHODS
 from odebridge.train.calibration.calibrate import sampled
 from odebridge.train.calibration.equal import interval, log_ratios
-from odebridge.train.calibration.search import Space, Yardstick, as_filter, in_scale, scores, search, yardstick
+from odebridge.train.calibration.search import Objective, Space, Trial, Yardstick, as_filter, search, yardstick
 from odebridge.train.calibration.workload import Workload, measured, tolerances, wide, workload
 
 FOUND = (
@@ -40,7 +40,7 @@ FOUND = (
 LOW_ORDER = ("bosh3", "rosenbrock23", "tr_bdf2", "kvaerno3", "kencarp3", "rodas3p")
 NAMED = ("i", "pi42", "pi34", "pid", "h211b", "h312", "predictive")
 SAFETIES = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-GENERATIONS, POPULATION, EACH = 60, 12, 8
+GENERATIONS, EACH = 60, 8
 RESULT = Path(__file__).parent / "results" / "tuned_laws.json"
 LAWS = Path(__file__).parent.parent / "odebridge" / "control" / "tuned.py"
 
@@ -89,18 +89,20 @@ def tuned(method: str) -> dict[str, Any]:
     assert isinstance(start, Filter)
     space = Space(start.coefficients, linear=True, gate=False)
 
-    def mean_of(z: np.ndarray, which: int, sticks: list[Yardstick]) -> np.ndarray:
-        pairs = zip(split, sticks, strict=True)
-        return np.mean([scores(space, z, load[which], scheme, stick) for load, stick in pairs], 0)
+    def over(which: int, sticks: list[Yardstick]) -> Objective:
+        trials = [Trial(space, load[which], scheme, stick) for load, stick in zip(split, sticks, strict=True)]
 
-    z, _ = search(
-        lambda z: mean_of(z, 0, on_train), lambda z: mean_of(z, 1, on_choose), np.zeros(space.size), sigma=0.1,
-        generations=GENERATIONS, seed=0, population=POPULATION,
-        tell=lambda g, _v, b: print(f"  {method}: generation {g}, {100 * math.expm1(b):+.1f} %", flush=True),
+        def mean_of(z: np.ndarray, scale: float) -> tuple[np.ndarray, float]:
+            marks, drifts = zip(*(trial(z, scale) for trial in trials), strict=True)
+            return np.mean(marks, 0), float(np.mean(drifts))
+
+        return mean_of
+
+    found = search(
+        over(0, on_train), over(1, on_choose), np.zeros(space.size), sigma=0.1, generations=GENERATIONS, seed=0,
+        tell=lambda g, b: print(f"  {method}: generation {g}, {100 * math.expm1(b):+.1f} %", flush=True),
     )  # fmt: skip
-    law = as_filter(space.laws(z[None])[0][0])
-    scales = [in_scale(c, scheme, law, None, stick).scale for (_, c, _), stick in zip(split, on_choose, strict=True)]
-    law = replace(law, scale=float(np.exp(np.mean(np.log(scales)))))
+    law = replace(as_filter(space.laws(found.z[None])[0][0]), scale=found.scale)
     laws: dict[str, Any] = {"tuned": {**over_families(split, method, law), "coefficients": list(law.coefficients)}}
     for name in NAMED:
         marks = {s: mean_score(split, method, safer(CONTROLLERS[name], s), on_choose) for s in SAFETIES}

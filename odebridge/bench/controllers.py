@@ -37,7 +37,7 @@ Maker = Callable[[], Problem]
 
 
 def part(
-    methods: tuple[str, ...] = COMPARED, generations: int = 150, instances: int = 32, seed: int = 0,
+    methods: tuple[str, ...] = COMPARED, generations: int = 250, instances: int = 32, seed: int = 0,
     only: tuple[str, ...] = (), file: str | None = None, timed: int = TIMED,
 ) -> Part:  # fmt: skip
     """A case for every family and method. only: names of families; file: a Python file with more, see `from_file`."""

@@ -21,12 +21,11 @@ from odebridge.core.protocols import Method, StepController
 from odebridge.methods.catalogue import METHODS
 from odebridge.problems import Problem, problem
 from odebridge.train.calibration.equal import interval, log_ratios
-from odebridge.train.calibration.search import Space, as_filter, in_scale, score, scores, search, yardstick
+from odebridge.train.calibration.search import Found, Space, Trial, as_filter, moved, score, search, yardstick
 from odebridge.train.calibration.workload import Workload, measured, place_of, tolerances, wide, workload
 
 # The laws that a calibrated one must beat, besides the filter that is tuned on the family itself.
 CLASSICAL = ("i", "pi42", "pi34", "pid", "h211b", "predictive")
-POPULATION = 16
 LINEAR_GENERATIONS = 60
 PLACES = 8  # components up to which a gate sees the state
 
@@ -51,7 +50,7 @@ def calibrate(
     rtols: tuple[float, float] = (1e-3, 1e-6),
     atol_per_rtol: float | None = None,
     state: bool = True,
-    generations: int = 150,
+    generations: int = 250,
     seed: int = 0,
     progress: bool = True,
 ) -> Calibrated:
@@ -94,16 +93,15 @@ def calibrate(
 
     start = _start(controller, split.train.task.stiff)
     base, base_name = best_classical(split.choose, scheme, {n: CONTROLLERS[n] for n in CLASSICAL} | {"start": start})
-    space = Space(start.coefficients, linear=True, gate=False)
-    z = _searched(space, split, scheme, base, 0.1, min(LINEAR_GENERATIONS, generations), seed, tell, "filter")
-    usual = yardstick(split.choose, scheme, base)
-    tuned = in_scale(split.choose, scheme, as_filter(space.laws(z[None])[0][0]), None, usual)
+    found = _searched(
+        Space(start.coefficients, linear=True, gate=False), split, scheme, base, LINEAR_GENERATIONS, seed, tell, "filter"
+    )
+    tuned = replace(as_filter(moved(start.coefficients, found.z[None])[0]), scale=found.scale)
     best, best_name = best_classical(split.choose, scheme, {base_name: base, "the filter tuned on the family": tuned})
 
     gates = Space(tuned.coefficients, linear=False, gate=True, places=0 if place is None else n)
-    z = _searched(gates, split, scheme, best, 0.08, generations, seed, tell, "gate")
-    weights = gates.laws(z[None])[1][0]
-    learned = LearnedStep(in_scale(split.choose, scheme, tuned, weights, usual), weights, place, tuned.scale)
+    found = _searched(gates, split, scheme, best, generations, seed, tell, "gate")
+    learned = LearnedStep(replace(tuned, scale=found.scale), gates.laws(found.z[None])[1][0], place, tuned.scale)
 
     compared = {
         "learned": judged(split.judge, scheme, learned, best),
@@ -158,20 +156,17 @@ def judged(load: Workload, method: Method, law: StepController, other: StepContr
 
 
 def _searched(
-    space: Space, split: Split, method: Method, base: StepController, sigma: float, generations: int, seed: int, tell: _Teller,
-    what: str,
-) -> np.ndarray:  # fmt: skip
-    on_train, on_choose = (yardstick(load, method, base) for load in (split.train, split.choose))
+    space: Space, split: Split, method: Method, base: StepController, generations: int, seed: int, tell: _Teller, what: str
+) -> Found:
+    train, choose = (Trial(space, load, method, yardstick(load, method, base)) for load in (split.train, split.choose))
 
-    def watch(generation: int, _value: float, chosen: float) -> None:
+    def watch(generation: int, chosen: float) -> None:
         tell(f"{what}: generation {generation} of {generations}, {100 * math.expm1(chosen):+.1f} % work")
 
-    z, _ = search(
-        lambda z: scores(space, z, split.train, method, on_train),
-        lambda z: scores(space, z, split.choose, method, on_choose),
-        np.zeros(space.size), sigma=sigma, generations=generations, seed=seed, population=POPULATION, tell=watch,
-    )  # fmt: skip
-    return z
+    sigma = 0.08 if space.gate else 0.1
+    scale = float(space.base.scale)
+    start = np.zeros(space.size)
+    return search(train, choose, start, sigma=sigma, generations=generations, seed=seed, scale=scale, tell=watch)
 
 
 def _start(controller: StepController | str | None, stiff: bool) -> Filter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ from odebridge.control.features import FEATURES
 from odebridge.control.linear import Coefficients
 from odebridge.core.protocols import Method, StepController
 from odebridge.train.calibration.equal import Curves, log_ratios
-from odebridge.train.calibration.workload import Workload, measured, measured_many, swarm_of, wide
+from odebridge.train.calibration.workload import Workload, measured, measured_many, wide
 
 NO_OVERLAP = 1.0  # the score of an instance that a law fails, or whose errors it moves out of the range compared
 DRIFT = 30.0  # how far a law may move the error at a tolerance before it is held back
+RESCALED = (0.5, 0.7)
+POPULATION, EVERY, LEAST = 16, 5, 0.01  # candidates, generations between two looks at others, the least spread
 FAILED = 0.5  # and what is added where a solve of it failed
 LINEAR = len(Coefficients._fields)
 # How far a search may go in one unit of each number, and which of them are sizes that go by factors.
@@ -93,74 +95,95 @@ def yardstick(load: Workload, method: Method | str, law: StepController) -> Yard
 def score(ours: Curves, base: Yardstick) -> float:
     """Mean log ratio of work at equal error; a failed instance, or one without overlap, costs NO_OVERLAP.
 
-    A law whose error at the same tolerance is more than DRIFT times larger or smaller pays for it, so
-    that enough of the curves overlap.
+    A law whose error at the same tolerance is more than DRIFT times larger or smaller pays for it, so that enough of the
+    curves overlap.
     """
     ratios = log_ratios(ours, base.wide)
     failed = ~np.isfinite(ours.work).all(1)
     counted = np.where(np.isfinite(ratios), ratios, NO_OVERLAP) + FAILED * failed
     comparable = np.isfinite(base.wide.error).sum(1) >= 2
+    return float(counted[comparable].mean()) + 0.1 * max(0.0, abs(drift(ours, base)) - math.log(DRIFT)) ** 2
+
+
+def drift(ours: Curves, base: Yardstick) -> float:
+    """Mean log of the error of ours over the base law's at the same tolerance."""
     both = np.isfinite(ours.error) & np.isfinite(base.same.error)
-    drift = abs(float((ours.error - base.same.error)[both].mean())) if both.any() else 0.0
-    return float(counted[comparable].mean()) + 0.1 * max(0.0, drift - math.log(DRIFT)) ** 2
+    return float((ours.error - base.same.error)[both].mean()) if both.any() else 0.0
 
 
-def scores(space: Space, z: Float[np.ndarray, "c p"], load: Workload, method: Method | str, base: Yardstick) -> np.ndarray:
-    """The score of every candidate."""
-    coefficients, weights = space.laws(z)
-    found = measured_many(load, method, coefficients, weights)
-    return np.array([score(one, base) for one in found])
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Candidates of a space on a workload, against a yardstick."""
+
+    space: Space
+    load: Workload
+    method: Method | str
+    base: Yardstick
+
+    def curves(self, z: Float[np.ndarray, "c p"], scale: float) -> list[Curves]:
+        """What every candidate makes of the workload when errors are read times `scale`."""
+        coefficients, weights = self.space.laws(z)
+        coefficients[:, Coefficients._fields.index("scale")] = scale
+        return measured_many(self.load, self.method, coefficients, weights)
+
+    def __call__(self, z: Float[np.ndarray, "c p"], scale: float) -> tuple[Float[np.ndarray, " c"], float]:
+        """The score of every candidate, and the drift of the first."""
+        found = self.curves(z, scale)
+        return np.array([score(one, self.base) for one in found]), drift(found[0], self.base)
 
 
-def in_scale(
-    load: Workload, method: Method | str, law: Filter, weights: Tensor | None, base: Yardstick, rounds: int = 3
-) -> Filter:
-    """The filter with its `scale` set so that errors at a tolerance are, in the geometric mean, those under the base law.
+Objective = Callable[[np.ndarray, float], tuple[np.ndarray, float]]  # candidates, scale -> scores, drift of the first
 
-    Work at equal error stays what it was; what rtol means stays too. Weights: of the gate that goes with it.
-    """
-    for _ in range(rounds):
-        ours = measured_many(load, method, *swarm_of([law], weights))[0]
-        both = np.isfinite(ours.error) & np.isfinite(base.same.error)
-        if not both.any():
-            return law
-        drift = float((ours.error - base.same.error)[both].mean())
-        law = replace(law, scale=law.scale * math.exp(drift))
-    return law
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The best candidate, the scale that it goes with, and its score on separate instances."""
+
+    z: np.ndarray
+    scale: float
+    score: float
 
 
 def search(
-    objective: Callable[[np.ndarray], np.ndarray],
-    check: Callable[[np.ndarray], np.ndarray],
+    objective: Objective,
+    check: Objective,
     start: Float[np.ndarray, " p"],
     *,
     sigma: float,
     generations: int,
     seed: int,
-    every: int = 10,
-    population: int = 16,
-    least: float = 0.01,
-    tell: Callable[[int, float, float], None] | None = None,
-) -> tuple[np.ndarray, float]:
-    """The candidate that did best on separate instances, looked at every so many generations: (z, its score there)."""
+    scale: float = 1.0,
+    tell: Callable[[int, float], None] | None = None,
+) -> Found:
+    """The candidate that did best on separate instances, looked at every few generations.
+
+    After the share RESCALED of the generations the scale is set anew, so that errors at a tolerance are, in the geometric mean,
+    those of the base law: rtol keeps its meaning. The rest of the search is made at the tolerances at which the law will be used.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import cma  # slow to import
 
-    settings = {"seed": seed + 1, "popsize": population, "verbose": -9, "tolfun": 0, "tolx": 0, "maxfevals": np.inf}
+    settings = {"seed": seed + 1, "popsize": POPULATION, "verbose": -9, "tolfun": 0, "tolx": 0, "maxfevals": np.inf}
     strategy = cma.CMAEvolutionStrategy(start, sigma, settings)
-    best, best_score = start, float(check(start[None])[0])
+    first, _ = check(start[None], scale)
+    best = Found(start, scale, float(first[0]))
+    anew = {EVERY * round(share * generations / EVERY) for share in RESCALED}
     for generation in range(1, generations + 1):
         z = np.array(strategy.ask())
-        values = objective(z)
+        values, _ = objective(z, scale)
         strategy.tell(list(z), list(np.where(np.isfinite(values), values, 10.0)))
-        strategy.sigma = max(strategy.sigma, least)  # without a floor it freezes before the gate has found its use
-        if generation % every == 0 or generation == generations:
+        strategy.sigma = max(strategy.sigma, LEAST)  # without a floor it freezes before the gate has found its use
+        if generation % EVERY == 0 or generation == generations:
             tried = np.array([strategy.mean, z[int(values.argmin())]])
-            on_others = check(tried)
+            on_others, off = check(tried, scale)
             k = int(on_others.argmin())
-            if on_others[k] < best_score:
-                best, best_score = tried[k], float(on_others[k])
+            if on_others[k] < best.score:
+                best = Found(tried[k], scale, float(on_others[k]))
+            if generation in anew:
+                scale *= math.exp(off)
+                best = Found(tried[0], scale, float(check(tried[:1], scale)[0][0]))
+                strategy.sigma = max(strategy.sigma, 0.5 * sigma)
             if tell is not None:
-                tell(generation, float(values.min()), best_score)
-    return best, best_score
+                tell(generation, best.score)
+    return best
