@@ -31,6 +31,7 @@ from odebridge.integrate import (
 from odebridge.methods import list_methods
 from odebridge.nets import list_models
 from odebridge.problems import Problem, list_problems, solve
+from odebridge.train.calibration.calibrate import calibrate
 from odebridge.train.fit_problem import fit
 from odebridge.train.fitted import Fit
 from odebridge.train.measured import Measured
@@ -40,7 +41,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Adjoint", "At", "Dense", "DepthField", "Direct", "DriftWarning", "Event", "Every", "Fit", "Forcing", "Forward", "Grid",
     "Last", "Measured", "Method", "Observation", "Problem", "Replay", "Result", "Separable", "Solution", "SolveError",
-    "Span", "Split", "Step", "StepController", "Steps", "Tolerance", "cite", "control", "data", "fit", "integrate",
-    "list_controllers", "list_data", "list_methods", "list_models", "list_problems", "metrics", "nets", "problems", "solve",
-    "steady_state", "train",
+    "Span", "Split", "Step", "StepController", "Steps", "Tolerance", "calibrate", "cite", "control", "data", "fit",
+    "integrate", "list_controllers", "list_data", "list_methods", "list_models", "list_problems", "metrics", "nets",
+    "problems", "solve", "steady_state", "train",
 ]  # fmt: skip

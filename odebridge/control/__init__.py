@@ -17,6 +17,7 @@ from odebridge.control.attention import (
     StepNet,
 )
 from odebridge.control.base import Controller, Fixed
+from odebridge.control.calibrated import Calibrated, load
 from odebridge.control.catalogue import CONTROLLERS, list_controllers
 from odebridge.control.classical import (
     H211B,
@@ -31,9 +32,41 @@ from odebridge.control.classical import (
     Smaller,
 )
 from odebridge.control.compose import AtTimes, Bounded, PerStep
+from odebridge.control.learned import LearnedStep
 
 __all__ = [
-    "ATTENTION", "CBAM", "CONTROLLERS", "DIA", "ECA", "H211B", "H312", "IE", "PI", "PI34", "PI42", "PID", "PREDICTIVE", "SE",
-    "SGE", "SPA", "SRM", "AtTimes", "Attention", "Bounded", "Constant", "Controller", "Filter", "Fixed", "Half", "I", "PerStep",
-    "RecurrentAttention", "Smaller", "StepNet", "list_controllers",
+    "ATTENTION",
+    "CBAM",
+    "CONTROLLERS",
+    "DIA",
+    "ECA",
+    "H211B",
+    "H312",
+    "IE",
+    "PI",
+    "PI34",
+    "PI42",
+    "PID",
+    "PREDICTIVE",
+    "SE",
+    "SGE",
+    "SPA",
+    "SRM",
+    "AtTimes",
+    "Attention",
+    "Bounded",
+    "Calibrated",
+    "Constant",
+    "Controller",
+    "Filter",
+    "Fixed",
+    "Half",
+    "I",
+    "LearnedStep",
+    "PerStep",
+    "RecurrentAttention",
+    "Smaller",
+    "StepNet",
+    "list_controllers",
+    "load",
 ]  # fmt: skip

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from odebridge.control.base import Controller
+from odebridge.control.linear import Coefficients, History, linear_step
 from odebridge.core.protocols import Observation
 from odebridge.core.tolerance import Tolerance
-
-
-class History(NamedTuple):
-    """Logarithms of what a filter looks back on; errors and ratios start at 1."""
-
-    error1: Float[Tensor, " b"]  # log error of the last kept step before this one
-    error2: Float[Tensor, " b"]  # and of the one before
-    size: Float[Tensor, " b"]  # log h of the last kept step
-    ratio: Float[Tensor, " b"]  # log of the last step ratio
 
 
 @dataclass(frozen=True)
@@ -28,10 +20,11 @@ class Filter(Controller):
     """h' = h safety e0^(-b1/k) e1^(-b2/k) e2^(-b3/k) r0^(-a2) r1^(-a3),  k = order of the error estimate + 1.
 
     e0, e1, e2 are the last scaled errors of kept steps, r0 = h0/h1 and r1 = h1/h2 the last step ratios. After a rejection
-    h' = h safety e0^(-1/k), at most h, and the history is left as it was: a rejected error says nothing about smoothness.
-    The factor is clipped to [lowest, highest]. Shapes: everything (b,) float64; without a measured error h' = h, so that on
-    a grid every filter is the identity. Source: Soderlind, ACM TOMS 29, 2003, and Soderlind & Wang, J. Comput. Appl.
-    Math. 185, 2006. Soderlind puts the safety into the error's set point; here it multiplies h, as Hairer & Wanner do.
+    h' = h retry_safety e0^(-retry/k), at most h retry_safety, and the history is left as it was: a rejected error says nothing
+    about smoothness. A try is kept if its error is at most `threshold`. The factor is clipped to [lowest, highest].
+    Shapes: everything (b,) float64; without a measured error h' = h, so that on a grid every filter is the identity.
+    Source: Soderlind, ACM TOMS 29, 2003, and Soderlind & Wang, J. Comput. Appl. Math. 185, 2006. Soderlind puts the safety
+    into the error's set point; here it multiplies h, as Hairer & Wanner do.
     Use: `ob.integrate(f, x0, span, controller=ob.control.Filter(b=(0.6, -0.2)))`.
     """
 
@@ -41,11 +34,25 @@ class Filter(Controller):
     lowest: float = 0.2
     highest: float = 10.0
     floor: float = 1e-10  # errors below are read as this: an error of 0 is no reason for an infinite step
+    threshold: float = 1.0  # the largest error of a try that is kept
+    retry: float = 1.0  # how much of a rejected error is made up for
+    retry_safety: float | None = None  # None: the safety
+    scale: float = 1.0  # errors are read times this: the same law at tolerances divided by it
+
+    @property
+    def coefficients(self) -> Coefficients:
+        """Its numbers."""
+        b1, b2, b3 = (*self.b, 0.0, 0.0)[:3]
+        a2, a3 = (*self.a, 0.0, 0.0)[:2]
+        retry_safety = self.safety if self.retry_safety is None else self.retry_safety
+        return Coefficients(
+            b1, b2, b3, a2, a3, self.safety, self.lowest, self.highest, self.floor, self.threshold, self.retry, retry_safety,
+            self.scale,
+        )  # fmt: skip
 
     def start(self, x: Tensor, tol: Tolerance | None) -> History:
         """Errors and ratios of 1."""
-        zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        return History(zero, zero, zero, zero)
+        return History.of_ones(x)
 
     def __call__(self, seen: Observation, memory: History) -> tuple[Any, History]:
         """The next step from the last error."""
@@ -53,25 +60,13 @@ class Filter(Controller):
             return seen.h, memory
         if seen.error is None or seen.order is None or seen.accepted is None:
             return seen.h, memory._replace(size=seen.h.log())
-        k = seen.order + 1
-        error0 = seen.error.clamp_min(self.floor).log()
-        size = seen.h.log()
-        ratio0 = size - memory.size
-        b1, b2, b3 = (*self.b, 0.0, 0.0)[:3]
-        a2, a3 = (*self.a, 0.0, 0.0)[:2]
-        kept = -(b1 * error0 + b2 * memory.error1 + b3 * memory.error2) / k - a2 * ratio0 - a3 * memory.ratio
-        # exp(k log e), never e**k: a fractional power's last bit depends on the place in the batch.
-        grow = (self.safety * kept.exp()).clamp(self.lowest, self.highest)
-        shrink = (self.safety * (-error0 / k).exp()).clamp(self.lowest, self.safety)
-        factor = torch.where(seen.accepted, grow, shrink)
-        after = History(
-            torch.where(seen.accepted, error0, memory.error1),
-            torch.where(seen.accepted, memory.error1, memory.error2),
-            # After a rejection the retry is the new reference, so that its ratio is read as 1.
-            torch.where(seen.accepted, size, size + factor.log()),
-            torch.where(seen.accepted, ratio0, torch.zeros_like(ratio0)),
-        )
+        error0 = (seen.error.log() + math.log(self.scale)).clamp_min(math.log(self.floor))
+        factor, after = linear_step(self.coefficients, seen.order + 1, seen.h, error0, seen.accepted, memory)
         return seen.h * factor, after
+
+    def accepts(self, error: Tensor, memory: Any) -> Tensor:
+        """Scaled error at most `threshold`."""
+        return error <= self.threshold / self.scale
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,13 @@ class Counts(NamedTuple):
     newton_iterations: Any = 0
 
 
+class StagePair(NamedTuple):
+    """The stage before the last one where both sit at the end of the step: with the last it shows the stiffness for free."""
+
+    x: Float[Tensor, "b *s"]
+    slope: Float[Tensor, "b *s"]
+
+
 class Tried(NamedTuple):
     """The last try, for laws that read more than one number. Nothing here costs an extra f evaluation."""
 
@@ -101,7 +108,7 @@ class Tried(NamedTuple):
     slope1: Float[Tensor, "b *s"]  # f at the end
     error: Float[Tensor, "b *s"]  # estimate of the local error, unscaled
     weights: Float[Tensor, "b *s"]  # atol + rtol max(|x0|, |x1|): what the error was divided by
-    extra: Any = None  # what the method can tell for free: a stage pair of equal abscissa, J ...
+    extra: Any = None  # what the method can tell for free: a `StagePair`, J (b, n, n) ...
 
 
 class Observation(NamedTuple):

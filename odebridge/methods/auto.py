@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from odebridge.core.protocols import Counts, Step, System
+from odebridge.core.protocols import Counts, StagePair, Step, System
 from odebridge.core.result import Result
 from odebridge.core.shapes import merge, per_sample
 from odebridge.core.tolerance import rms
@@ -165,8 +165,8 @@ def _due(steps: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:
 
 def _stiffness(easy: Step) -> Float[Tensor, " b"]:
     """|lambda| by two stages of equal abscissa; nan, which says nothing, where both are the same."""
-    k6, k7 = easy.stages[-2:]
-    return rms(k7 - k6).double() / rms(easy.x - easy.extra).double()
+    pair: StagePair = easy.extra
+    return rms(easy.stages[-1] - pair.slope).double() / rms(easy.x - pair.x).double()
 
 
 def _gain(field: System, x: Tensor, easy: Step | None, hard: Step | None, order: int | None) -> Float[Tensor, " b"]:

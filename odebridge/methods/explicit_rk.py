@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from odebridge.core.protocols import Counts, Step, System
+from odebridge.core.protocols import Counts, StagePair, Step, System
 from odebridge.methods.weighted import advanced, hermite, weighted
 from odebridge.tableaus.base import ButcherTableau
 
@@ -65,7 +65,7 @@ class ExplicitRK:
         x1 = end if tab.fsal else advanced(x, h, weighted(tab.b, slopes))
         last = slopes[-1] if tab.fsal else None
         # Two last stages of equal abscissa show the stiffness for free: |k_s - k_(s-1)| / |Y_s - Y_(s-1)|.
-        pair = before if tab.fsal and tab.c[-2:] == (1.0, 1.0) else None
+        pair = StagePair(before, slopes[-2]) if tab.fsal and tab.c[-2:] == (1.0, 1.0) else None
         return Step(x1, None, last, None, None, slopes, cost=Counts(f_evals=tab.stages - 1), extra=pair)
 
     def estimate(self, slopes: Sequence[Tensor], h: Any) -> Tensor | None:

@@ -81,7 +81,8 @@ def _template(function: Any, given: Any) -> Any:
 
 def _wrapper(function: Any) -> Callable[..., Any]:
     """A caller of its own for each function's code, so that one function's versions do not use up another's cache."""
-    key = getattr(function, "__code__", None) or type(function)
+    held = vars(function).values() if hasattr(function, "__dict__") else ()
+    key = getattr(function, "__code__", None) or (type(function), *(v.__code__ for v in held if hasattr(v, "__code__")))
     if key not in _compiled:
         name = f"call_{len(_compiled)}"
         code: CodeType = _template.__code__.replace(co_name=name)

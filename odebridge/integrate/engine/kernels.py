@@ -60,6 +60,8 @@ def name_of(value: Any) -> Any:
 
 def _constant(value: Any) -> bool:
     """Frozen dataclasses, tuples and plain values through and through: their name never changes."""
+    if hasattr(value, "traces_as"):
+        return False
     if is_dataclass(value) and not isinstance(value, type):
         frozen = getattr(type(value), "__dataclass_params__").frozen  # noqa: B009 - no attribute that type checkers know
         return frozen and all(_constant(getattr(value, f.name)) for f in fields(value))
@@ -71,6 +73,8 @@ def _constant(value: Any) -> bool:
 def _name_of(value: Any) -> Any:
     if isinstance(value, (int, float, str, bool, type(None))):
         return type(value).__name__, value
+    if hasattr(value, "traces_as"):  # numbers that travel in its memory make no other kernel
+        return type(value), name_of(value.traces_as)
     if isinstance(value, (tuple, list)):
         return type(value).__name__, *(name_of(v) for v in value)
     if is_dataclass(value) and not isinstance(value, type):

@@ -1,0 +1,147 @@
+"""Step laws tuned for each method on all its development families at once, beside the named laws.
+
+For every method: the numbers of a linear filter by CMA-ES on the mean log work at equal error over the families, and
+the named laws at the best of several safety factors. Figures are work over that of PI42 with safety 0.9, on instances that no
+search has seen; the interval is over families. Writes results/tuned_laws.json after every method, and goes on where it was
+stopped.
+
+    OMP_NUM_THREADS=1 python benchmarks/tuned_laws.py [method ...]      (about five minutes a method)
+    python benchmarks/tuned_laws.py --write                             (odebridge/control/tuned.py from the results)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from odebridge.bench.controller_families import families
+from odebridge.bench.environment import environment
+from odebridge.control import CONTROLLERS, Filter
+from odebridge.control.classical import Smaller
+from odebridge.core.files import write_atomic
+from odebridge.methods.catalogue import METHODS
+from odebridge.train.calibration.calibrate import sampled
+from odebridge.train.calibration.equal import interval, log_ratios
+from odebridge.train.calibration.search import Objective, Space, Trial, Yardstick, as_filter, search, yardstick
+from odebridge.train.calibration.workload import Workload, measured, tolerances, wide, workload
+
+FOUND = (
+    "bosh3", "dopri5", "tsit5", "dopri8", "rosenbrock23", "rodas3p", "rodas4", "rodas4pw", "rodas5p", "tr_bdf2", "kvaerno3",
+    "kvaerno4", "kvaerno5", "kencarp3", "kencarp4", "kencarp5",
+)  # fmt: skip
+LOW_ORDER = ("bosh3", "rosenbrock23", "tr_bdf2", "kvaerno3", "kencarp3", "rodas3p")
+NAMED = ("i", "pi42", "pi34", "pid", "h211b", "h312", "predictive")
+SAFETIES = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+GENERATIONS, EACH = 60, 8
+RESULT = Path(__file__).parent / "results" / "tuned_laws.json"
+LAWS = Path(__file__).parent.parent / "odebridge" / "control" / "tuned.py"
+
+
+def loads(method: str) -> list[tuple[Workload, Workload, Workload]]:
+    """For every family: instances to search on, to choose on and to judge on."""
+    rtols = (1e-3, 1e-5) if method in LOW_ORDER else (1e-3, 1e-6)
+    out = []
+    for make in families(method).values():
+        load = workload(sampled(make(), 4 * EACH, 77), tolerances(rtols), None)
+        between = load.at(tolerances(rtols, per_decade=2))
+        out.append((load.part(0, EACH), load.part(EACH, 2 * EACH), between.part(2 * EACH, len(load))))
+    return out
+
+
+def safer(law: Any, safety: float) -> Any:
+    """The same law with another safety factor."""
+    if isinstance(law, Filter):
+        return replace(law, safety=safety)
+    return Smaller(safer(law.first, safety), safer(law.second, safety))
+
+
+def over_families(split: list[Any], method: str, law: Any) -> dict[str, Any]:
+    """Work of a law over PI42's at equal error: mean over families with its interval, and each family."""
+    scheme = METHODS[method]
+    logs = [log_ratios(measured(j, scheme, law), measured(wide(j), scheme, CONTROLLERS["pi42"])) for _, _, j in split]
+    each = np.array([interval(v)[0] for v in logs])
+    middle, low, high = (math.exp(v) for v in interval(each))
+    return {"ratio": middle, "low": low, "high": high, "each": dict(zip(families(method), np.exp(each).tolist(), strict=True))}
+
+
+def mean_score(split: list[Any], method: str, law: Any, sticks: list[Yardstick]) -> float:
+    """Mean log ratio on the instances to choose on."""
+    scheme = METHODS[method]
+    pairs = zip(split, sticks, strict=True)
+    return float(np.mean([np.nanmean(log_ratios(measured(c, scheme, law), stick.wide)) for (_, c, _), stick in pairs]))
+
+
+def tuned(method: str) -> dict[str, Any]:
+    """The row of a method."""
+    began, split, scheme = time.monotonic(), loads(method), METHODS[method]
+    base = CONTROLLERS["pi42"]
+    on_train = [yardstick(t, scheme, base) for t, _, _ in split]
+    on_choose = [yardstick(c, scheme, base) for _, c, _ in split]
+    start = CONTROLLERS["pi42" if method in ("bosh3", "dopri5", "tsit5", "dopri8") else "i"]
+    assert isinstance(start, Filter)
+    space = Space(start.coefficients, linear=True, gate=False)
+
+    def over(which: int, sticks: list[Yardstick]) -> Objective:
+        trials = [Trial(space, load[which], scheme, stick) for load, stick in zip(split, sticks, strict=True)]
+
+        def mean_of(z: np.ndarray, scale: float) -> tuple[np.ndarray, float]:
+            marks, drifts = zip(*(trial(z, scale) for trial in trials), strict=True)
+            return np.mean(marks, 0), float(np.mean(drifts))
+
+        return mean_of
+
+    found = search(
+        over(0, on_train), over(1, on_choose), np.zeros(space.size), sigma=0.1, generations=GENERATIONS, seed=0,
+        tell=lambda g, b: print(f"  {method}: generation {g}, {100 * math.expm1(b):+.1f} %", flush=True),
+    )  # fmt: skip
+    law = replace(as_filter(space.laws(found.z[None])[0][0]), scale=found.scale)
+    laws: dict[str, Any] = {"tuned": {**over_families(split, method, law), "coefficients": list(law.coefficients)}}
+    for name in NAMED:
+        marks = {s: mean_score(split, method, safer(CONTROLLERS[name], s), on_choose) for s in SAFETIES}
+        best = min(marks, key=lambda s: marks[s])
+        laws[name] = over_families(split, method, CONTROLLERS[name])
+        laws[f"{name}, best safety"] = {**over_families(split, method, safer(CONTROLLERS[name], best)), "safety": best}
+    return {"method": method, "laws": laws, "seconds": round(time.monotonic() - began, 1)}
+
+
+def write_laws() -> None:
+    """The tuned filters as a file of the package."""
+    rows = json.loads(RESULT.read_text())["rows"]
+    lines = [
+        '"""Linear filters tuned for each method on development families; generated by benchmarks/tuned_laws.py --write."""',
+        "", "from __future__ import annotations", "", "from odebridge.control.classical import Filter", "",
+        "TUNED: dict[str, Filter] = {",
+    ]  # fmt: skip
+    for name in sorted(rows, key=FOUND.index):
+        b1, b2, b3, a2, a3, *rest = (float(f"{v:.4g}") for v in rows[name]["laws"]["tuned"]["coefficients"])
+        lines.append(f'    "{name}": Filter(({b1}, {b2}, {b3}), ({a2}, {a3}), {", ".join(map(str, rest))}),')
+    LAWS.write_text("\n".join([*lines, "}", ""]))
+
+
+def main(methods: list[str]) -> None:
+    """Every method that has no row yet."""
+    torch.set_num_threads(1)
+    page = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": {}}
+    for method in methods or list(FOUND):
+        if method in page["rows"]:
+            continue
+        page["rows"][method] = tuned(method)
+        page |= environment()
+        write_atomic(RESULT, json.dumps(page, indent=1).encode())
+        figures = {k: f"{v['ratio']:.3f}" for k, v in page["rows"][method]["laws"].items()}
+        print(f"{method}: {figures}, {page['rows'][method]['seconds']:g} s", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--write"]:
+        write_laws()
+    else:
+        main(sys.argv[1:])
