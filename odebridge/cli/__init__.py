@@ -20,7 +20,7 @@ from odebridge.bench.solvers import errors
 from odebridge.bench.suites import attention_suite, refine_suite, stiffness_suite, tickets_suite
 from odebridge.bench.words import number, seconds
 from odebridge.cli.edge import Commands, Refused, refusing
-from odebridge.cli.train import trainings
+from odebridge.cli.train import SEEDS, trainings
 from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.control.catalogue import CONTROLLERS
 from odebridge.core.names import lookup, matching, nearest
@@ -166,7 +166,7 @@ def _check_picture(path: Path) -> None:
 def bench(
     suite: Annotated[str, typer.Argument(help=" | ".join(SUITES))],
     out: Annotated[Path, typer.Option(help="folder that gets a folder for this run")] = Path("runs"),
-    seed: Annotated[int | None, typer.Option(help="of data, first weights and order of training; default: 0")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=SEEDS, help="of data, first weights and order; default: 0")] = None,
     data: Annotated[
         str | None, typer.Option(help=f"{' | '.join(IMAGES)}; default: Fashion-MNIST where it is installed, else digits")
     ] = None,

@@ -26,6 +26,7 @@ from odebridge.train import RECIPES, Epoch, History
 from odebridge.train.descent import PRECISIONS
 from odebridge.train.optimisers import OPTIMISERS, SCHEDULES
 
+SEEDS = 2**63 - 1
 EVERY = 1.0  # seconds between two lines of progress
 
 trainings = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, help="Train a network.")
@@ -88,7 +89,7 @@ def resnet(
     accumulate: Annotated[int | None, typer.Option(min=1, help="parts of a batch; default: 1")] = None,
     channels_last: Annotated[bool | None, typer.Option("--channels-last", help="memory format of images")] = None,
     compile: Annotated[bool | None, typer.Option("--compile", help="torch.compile")] = None,
-    seed: Annotated[int | None, typer.Option(help="of first weights and order; default: 0")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=SEEDS, help="of first weights and order; default: 0")] = None,
     device: Annotated[str, typer.Option(help=" | ".join(DEVICES))] = "auto",
     out: Out = Path("runs"),
     resume: Resume = None,
@@ -124,7 +125,7 @@ def node(
     rtol: Annotated[float | None, typer.Option(help="relative tolerance")] = None,
     regulariser: Annotated[str | None, typer.Option(help=" | ".join(REGULARISERS))] = None,
     option: Annotated[list[str] | None, typer.Option(help="another option of the variant, name=value; may be repeated")] = None,
-    seed: Annotated[int | None, typer.Option(help="of data, first weights and order; default: 0")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=SEEDS, help="of data, first weights and order; default: 0")] = None,
     out: Out = Path("runs"),
     resume: Resume = None,
 ) -> None:
@@ -138,7 +139,11 @@ def node(
     else:
         with refusing():
             recipe = lookup("variant", variant or "node", RECIPES)
-            options = {k: v for k, v in named.items() if v is not None} | dict(option_of(o, recipe) for o in option or [])
+            options = {k: v for k, v in named.items() if v is not None}
+            for name, value in (option_of(o, recipe) for o in option or []):
+                if name in options:
+                    raise Refused(f"--option: {name} is given twice, as {options[name]!r} and as {value!r}; write it once.")
+                options[name] = value
             plan = NodeTraining(
                 recipe.name, data or recipe.data, epochs or recipe.epochs, batch_size or recipe.batch_size,
                 recipe.lr if lr is None else lr, recipe.given(options),

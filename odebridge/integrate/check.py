@@ -169,8 +169,10 @@ def whole(name: str, value: Any) -> None:
     """A whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name}: must be a whole number of at least 1, got {value!r}.")
-    if value < 1:
-        raise ValueError(f"{name}: must be a whole number of at least 1, got {value!r}.")
+    if not 1 <= int(value) < 2**63:
+        raise ValueError(
+            f"{name}: must be a whole number of at least 1{', below 2^63' if int(value) > 1 else ''}, got {value!r}."
+        )
 
 
 def unused(rtol: Any, atol: Any, first_step: Any, max_step: Any, max_steps: Any, time_limit: Any) -> None:

@@ -7,7 +7,11 @@ from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec
 
+import torch
+
+from odebridge.core.compiling import untraced
 from odebridge.core.names import nearest
+from odebridge.core.over import Grid
 from odebridge.core.result import Result, Solution, SolveError
 from odebridge.core.shapes import tree_map
 from odebridge.integrate.nests import flattened, in_parts, is_nest
@@ -21,6 +25,8 @@ def edged(solver: Callable[P, Solution]) -> Callable[P, Solution]:
 
     @wraps(solver)
     def integrate(field: Any, x0: Any, over: Any, **options: Any) -> Solution:
+        if torch.compiler.is_compiling() and not isinstance(over, Grid):
+            return untraced(integrate, field, x0, over, **options)
         if unknown := [name for name in options if name not in known]:
             raise TypeError(f"integrate: has no keyword {unknown[0]!r}: {_meant(unknown[0], known)}")
         if not isinstance(x0, Solution) and not is_nest(x0):

@@ -24,7 +24,7 @@ from odebridge.integrate.jumps import Jumps
 from odebridge.integrate.loops import After, Attempt, Lanes, Trying, attempt, reach
 from odebridge.integrate.save import At, Course, Dense, Last, Recorder, Save, recorder
 from odebridge.integrate.start import first_step
-from odebridge.integrate.stiffness import LONG, STIFF, looks_stiff, stretch
+from odebridge.integrate.stiffness import LONG, limit, looks_stiff, stretch
 from odebridge.integrate.system import BoundField
 from odebridge.methods.explicit_rk import ExplicitRK
 
@@ -117,7 +117,7 @@ class _Watch:
             one = torch.tensor([i], device=lanes.t.device)
             f = replace(self.f, args=lanes.args, tol=lanes.tol, tally=None).take(one)
             reach = stretch(f, lanes.t[one], lanes.x[one], lanes.slope[one], tried.dt[one])
-            if float(reach) >= STIFF:
+            if float(reach) >= limit(self.method.order):
                 return f"used up {RAN_OUT[int(lanes.result[i])]}, and {looks_stiff(self.method.name, float(reach))}"
         return None
 
@@ -149,7 +149,7 @@ def _tell_of_stiffness(method: ExplicitRK, f: BoundField, lanes: Lanes) -> None:
         return  # the failure says it
     here = replace(f, args=lanes.args, tol=lanes.tol, tally=None, window=lanes.piece and lanes.piece.window).take(one)
     reach = float(stretch(here, lanes.t[one], lanes.x[one], lanes.slope[one], lanes.h[one]))
-    if reach >= STIFF:
+    if reach >= limit(method.order):
         words = f"trajectory {int(one)} {looks_stiff(method.name, reach)} It took {int(lanes.tries[one])} tries."
         warnings.warn(words, RuntimeWarning, stacklevel=outside())
 

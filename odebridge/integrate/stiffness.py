@@ -10,9 +10,15 @@ from odebridge.core.protocols import System
 from odebridge.methods.spectrum import power_iteration
 
 LONG = 2_000  # tries from which on a solve that arrived is asked
-# |h lambda| of a step. The stability regions of explicit methods of order 3 to 8 end at 2.5 to 6 on the negative axis; where
-# accuracy sizes the steps of an oscillator it stays near 1.
-STIFF = 2.0
+
+
+def limit(order: int) -> float:
+    """|h lambda| from where on stability is taken to size the steps, order / 2.
+
+    The stability regions of explicit methods of order 2, 3, 5 and 8 end near 2, 2.5, 3.3 and 6 on the negative axis; where
+    accuracy sizes the steps of an oscillator |h lambda| stays below 1 at order 5 and 2.1 at order 8, at rtol 1e-3.
+    """
+    return order / 2.0
 
 
 def stretch(

@@ -51,11 +51,7 @@ def solved(
 ) -> Any:  # fmt: skip
     """`odeint` with a gradient policy."""
     form, t = Form.of(y0), times(t)
-    if not callable(func):
-        raise TypeError(f"func: must be a function func(t, y), got {func!r}.")
-    if options is not None and not isinstance(options, Mapping):
-        raise TypeError(f"options: must be a dictionary, got {options!r}.")
-    check.functions(event_fn=event_fn)
+    checked(func, event_fn, options=options)
     if method == SCIPY:
         return by_scipy(func, form, y0, t, rtol, atol, options or {}, event_fn)
     if event_fn is not None:
@@ -79,6 +75,16 @@ def odeint_dense(
     t = torch.stack([torch.as_tensor(v, dtype=torch.float64) for v in (t0, t1)])
     sol = _run(_task(func, form, form.flat(y0)[None], t, Dense(), rtol, atol, method, options), Replay(), t)
     return lambda when: form.parts(sol(when)[0])
+
+
+def checked(func: Any, event_fn: Any, **options: Any) -> None:
+    """TypeError for what is no function, or no dictionary."""
+    if not callable(func):
+        raise TypeError(f"func: must be a function func(t, y), got {func!r}.")
+    check.functions(event_fn=event_fn)
+    for name, given in options.items():
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(f"{name}: must be a dictionary, got {given!r}.")
 
 
 def times(t: Any) -> Tensor:
