@@ -73,7 +73,7 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
 
 
-def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+def _warn(message: Warning | str, category: type[Warning], *_: Any) -> None:
     """A warning as a sentence; what developers are told of old names is not for who types a command."""
     if not issubclass(category, (DeprecationWarning, PendingDeprecationWarning, FutureWarning)):
         typer.echo(f"odebridge: {message}", err=True)
