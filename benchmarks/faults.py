@@ -240,7 +240,7 @@ Dormand and Prince's. Each case runs in a process of its own with {LIMIT} s of p
 
 - ok: the right value. told: an exception, status or warning that names the cause. failed: another exception or status.
 - WRONG: a finite value that is off. NAN: a value that is not finite. ACCEPTED: input that cannot be meant. All without a word.
-- HANG: no end within the limit.
+- HANG: no end within the limit: a dead loop, or steps so short that the end is far and nothing bounds their number.
 
 The grades are given by rules in the script: a message names the cause if it holds one of the words written with the case.
 
