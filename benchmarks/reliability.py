@@ -126,7 +126,8 @@ def logistic(b: int, chance: torch.Generator, _stiff: float) -> Family:
         return 1.0 / (1.0 + (1.0 / x0 - 1.0)[:, None] * (-r[:, None] * t[..., None]).exp())
 
     slope = exact(ways(t1)) * (1.0 - exact(ways(t1)))
-    worst = (slope[:, -1:] / slope).abs().amax((1, 2)).clamp_min(1.0)
+    ratio = (slope[:, -1:] / slope).abs()
+    worst = torch.where(slope == 0.0, 1.0, ratio).amax((1, 2)).clamp_min(1.0)  # 0 / 0 where the state has settled at 1
     return Family(lambda _t, x, a: a * x * (1.0 - x), x0, t1, r, exact, worst)
 
 
