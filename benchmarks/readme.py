@@ -1,7 +1,8 @@
 """Write README's measured sections from committed rows: `python benchmarks/readme.py`. A test fails when they differ.
 
 The findings are those of `odebridge bench quick --seed 0`, kept in benchmarks/results/quick; the page with the pictures comes
-from them by `odebridge report benchmarks/results/quick --out report.html`. The speed table is that of ensembles.py, nonstiff.py
+from them by `odebridge report benchmarks/results/quick --out report.html`. Solver against network is `odebridge bench
+solver-vs-network`, kept in benchmarks/results/solver-vs-network. The speed table is that of ensembles.py, nonstiff.py
 and single.py in this folder, kept in benchmarks/results/ensembles, nonstiff and single.
 """
 
@@ -12,12 +13,15 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from odebridge.bench.flows import FLOWS
 from odebridge.bench.record import read
 from odebridge.bench.report import machines, sentences
 
 RESULTS = Path(__file__).parent / "results" / "quick"
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
+VERSUS = RESULTS.parent / "solver-vs-network"
+FIRST, LAST = "<!-- versus: begin -->\n", "<!-- versus: end -->\n"
 FAST, SLOW = "<!-- speed: begin -->\n", "<!-- speed: end -->\n"
 SUITES = ("ensembles", "nonstiff", "single")
 PEERS = {  # column: the contenders of which the fastest counts
@@ -36,6 +40,21 @@ def section() -> str:
     where = "; ".join(machines(read(RESULTS).rows))
     lines = [f"`odebridge bench quick` on {where} ([rows](benchmarks/results/quick/results.jsonl)):", ""]
     lines += [f"- {text}" for part in sentences([RESULTS]).values() for text in part]
+    return "\n".join(lines) + "\n"
+
+
+def versus() -> str:
+    """The findings of solver against network, with what is missing in the record."""
+    rows = read(VERSUS).rows
+    families = dict.fromkeys(r["configuration"]["family"] for r in rows)
+    timed = [
+        f for f in families if any(r["configuration"]["family"] == f and r["configuration"]["what"] == "clock" for r in rows)
+    ]
+    missing = [f for f in FLOWS if f not in timed]
+    left = f" Not in this record yet: {', '.join(missing)}." if missing else ""
+    link = "[rows](benchmarks/results/solver-vs-network/results.jsonl)"
+    lines = [f"`odebridge bench solver-vs-network` on {'; '.join(machines(rows))} ({link}).{left}", ""]
+    lines += [f"- {text}" for part in sentences([VERSUS]).values() for text in part]
     return "\n".join(lines) + "\n"
 
 
@@ -70,7 +89,7 @@ def speed() -> str:
 
 def updated(text: str) -> str:
     """README with the sections of today."""
-    for begin, made, end in ((BEGIN, section(), END), (FAST, speed(), SLOW)):
+    for begin, made, end in ((BEGIN, section(), END), (FIRST, versus(), LAST), (FAST, speed(), SLOW)):
         head, rest = text.split(begin)
         text = head + begin + made + end + rest.split(end)[1]
     return text

@@ -17,122 +17,33 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
-import math
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import odebridge as ob
 from odebridge.bench.environment import environment
-from odebridge.methods import METHODS
-from odebridge.peers import PEERS
+from odebridge.bench.library import (
+    DEAR,
+    FEW,
+    RTOLS,
+    SCALE,
+    lanes_of,
+    methods_for,
+    peer_rows,
+    peers_for,
+    run_cell,
+    tolerances,
+    weights,
+)
 from odebridge.problems import PROBLEMS, Problem, problem
 
 HERE = Path(__file__).parent / "results" / "stiff"
-# atol / rtol: the size below which a component does not count; 1e-3 where nothing is said.
-SCALE = {
-    **{"robertson": 1e-6, "orego": 1e-2, "van_der_pol": 1e-2, "e5": 1e-14, "stiff_e1": 1e-6, "medical_akzo_nobel": 1e-3},
-    **{"stiff_d4": 1e-6, "stiff_d6": 1e-8, "stiff_f1": 1e-2, "stiff_f3": 1e-9, "stiff_f5": 1e-9, "chemical_akzo_nobel": 1e-2},
-    **{"beam": 1.0, "ring_modulator": 1e-2, "transistor_amplifier": 1.0, "stiff_c5": 1.0, "allen_cahn": 1.0},
-}
-RTOLS = tuple(10.0**-k for k in range(3, 10))
-TIGHTEST = {1: 1e-3, 2: 1e-4, 3: 1e-5, 4: 1e-6}  # by order, in the standard size: low orders take 1e5 steps beyond
-DEAR = {  # tightest rtol in the standard size
-    **{"ring_modulator": 1e-5, "kuramoto_sivashinsky": 1e-6, "beam": 1e-5, "brusselator_2d": 1e-6, "gray_scott": 1e-6},
-    **{"medical_akzo_nobel": 1e-6, "allen_cahn": 1e-7, "burgers": 1e-7, "brusselator_1d": 1e-7, "pleiades": 1e-8},
-    "transistor_amplifier": 1e-7,
-}
-DIFFUSION = {"heat", "allen_cahn", "burgers", "brusselator_1d", "brusselator_2d", "gray_scott", "medical_akzo_nobel"}
-EXPLICIT = ("heun", "bosh3", "dopri5", "tsit5", "dopri8")
-GAUSS = ("gauss4", "gauss6")
-STABILISED = ("rkc2", "rkl2")
-PEER_METHODS = [m for m in ("scipy:Radau", "scipy:BDF", "scipy:LSODA", "sundials:BDF") if m in PEERS]
-STEPS, STEPS_FEW = 30_000, 2_000  # the latter for explicit methods and Gauss, which does not damp, on stiff problems
-LIMITS = {"": 120.0, "ring_modulator": 900.0}  # seconds for all lanes of a cell; a lane that is cut off says TIME_LIMIT
-# Methods in the standard size, by the compiled loop: it takes some 5e4 steps at any tolerance.
-FEW = {"ring_modulator": ("rodas4", "rodas5p", "kvaerno5")}
-BOUND = 100.0
-COUNTS = ("accepted", "rejected", "f_evals", "jacobians", "factorisations", "solves", "newton_iterations")
-
-
-def adaptive(name: str) -> bool:
-    """Whether a method controls its own error."""
-    return METHODS[name].error_order is not None
-
-
-def methods_for(p: Problem, full: bool) -> list[str]:
-    """Adaptive methods; with a singular mass those that take one; explicit ones, but Dopri5, on stiff problems only if full."""
-    if not full and p.name in FEW:
-        return list(FEW[p.name])
-    chosen = []
-    for name in filter(adaptive, METHODS):
-        if p.mass is not None and not (
-            getattr(METHODS[name], "takes_mass", False) and getattr(METHODS[name], "algebraic", True)
-        ):
-            continue
-        hard = p.stiff and p.name not in DIFFUSION
-        if not full and hard and name in (*EXPLICIT, *STABILISED) and name != "dopri5":
-            continue
-        chosen.append(name)
-    return chosen
-
-
-def tolerances(p: Problem, method: str, full: bool) -> list[float]:
-    """The lanes of a cell."""
-    if full:
-        return list(RTOLS)
-    order = METHODS[method].order
-    lowest = max(TIGHTEST.get(order, 0.0), DEAR.get(p.name, 0.0))
-    return [r for r in RTOLS if r >= 0.99 * lowest]
-
-
-def weights(p: Problem) -> Tensor:
-    """Sizes against which a component's error at the end is relative."""
-    assert p.reference is not None
-    return SCALE.get(p.name, 1e-3) + p.reference.abs()
-
-
-def lanes_of(p: Problem, b: int) -> dict[str, Any]:
-    """x0, args and the rest for b copies of one system."""
-    many = p.batched()
-    return {
-        "field": many.field, "x0": many.x0.expand(b, -1).contiguous(),
-        "args": None if many.args is None else many.args.expand(b, *many.args.shape[1:]).contiguous(),
-        "jacobian": many.jacobian, "sparsity": many.sparsity, "mass": many.mass, "discontinuities": many.discontinuities or (),
-    }  # fmt: skip
-
-
-def run_cell(p: Problem, method: str, rtols: list[float]) -> Iterator[dict[str, Any]]:
-    """All tolerances as one batch; a row per lane."""
-    rtol = torch.tensor(rtols, dtype=torch.float64)
-    scale = SCALE.get(p.name, 1e-3)
-    given = lanes_of(p, len(rtols))
-    field, x0 = given.pop("field"), given.pop("x0")
-    if method in (*EXPLICIT, *STABILISED):
-        given["jacobian"] = given["sparsity"] = None
-    cap = STEPS_FEW if p.stiff and method in (*EXPLICIT, *GAUSS) else 10 * STEPS if p.name in FEW else STEPS
-    began = time.perf_counter()
-    sol = ob.integrate(
-        field, x0, p.span, method=method, rtol=rtol, atol=(rtol * scale)[:, None].expand_as(x0).contiguous(),
-        max_steps=cap, time_limit=LIMITS.get(p.name, LIMITS[""]), throw=False, compile=p.name in FEW, **given,
-    )  # fmt: skip
-    seconds = time.perf_counter() - began
-    for i, r in enumerate(rtols):
-        ratio = float(((sol.x1[i] - p.reference).abs() / weights(p)).max())
-        counts = {name: int(getattr(sol.stats, name)[i]) for name in COUNTS}
-        yield {
-            "problem": p.name, "method": method, "rtol": r, "atol": r * scale, "result": ob.Result(int(sol.result[i])).name,
-            "mescd": -math.log10(max(ratio, 1e-17)) if math.isfinite(ratio) else None,
-            "error_over_rtol": ratio / r if math.isfinite(ratio) else None, **counts, "lanes_seconds": round(seconds, 2),
-            "stopped_at": float(sol.t1[i]),
-        }  # fmt: skip
 
 
 def amplification(p: Problem) -> float:
@@ -229,23 +140,11 @@ def peers(only: list[str] | None, methods: list[str] | None) -> None:
     done = {(r["problem"], r["method"], r["rtol"]) for r in load("peers.jsonl")}
     for name in chosen(only, PROBLEMS):
         p = problem(name)
-        if p.reference is None or not p.stiff or p.mass is not None or name == "ring_modulator":
+        if p.reference is None:
             continue
-        # Without a Jacobian SciPy's Radau and BDF take differences, and their counts would be those of another task.
-        able = [m for m in PEER_METHODS if p.jacobian is not None or m.endswith((":LSODA", "sundials:BDF"))]
-        for method in chosen(methods, able):
-            rows, scale = [], SCALE.get(name, 1e-3)
-            for rtol in (r for r in RTOLS if (name, method, r) not in done and r >= 0.99 * DEAR.get(name, 0.0)):
-                run = PEERS[method](p, rtol, rtol * scale, max_steps=200_000, time_limit=60.0)
-                ratio = float((torch.from_numpy(run.x1) - p.reference).abs().div(weights(p)).max())
-                good = run.ok and math.isfinite(ratio)
-                rows.append(
-                    {
-                        "problem": name, "method": method, "rtol": rtol, "atol": rtol * scale,
-                        "result": "OK" if run.ok else "failed", "mescd": -math.log10(max(ratio, 1e-17)) if good else None,
-                        "error_over_rtol": ratio / rtol if good else None, **run.counts, "message": run.message,
-                    }
-                )  # fmt: skip
+        for method in chosen(methods, peers_for(p)):
+            rtols = [r for r in RTOLS if (name, method, r) not in done and r >= 0.99 * DEAR.get(name, 0.0)]
+            rows = peer_rows(p, method, rtols)
             append("peers.jsonl", rows)
             print(f"{name} {method}: {len(rows)} tolerances", flush=True)
 

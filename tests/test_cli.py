@@ -46,8 +46,9 @@ def test_help_lists_every_command_and_no_suite_that_does_not_exist():
     assert all(name in text for name in ("doctor", "solve", "list", "bench", "report", "train"))
     assert good("--help") == text
     suites = good("bench", "--help")
-    assert "quick" in suites
-    assert "ensembles" not in suites
+    suites = " ".join(suites.split())
+    assert all(name.replace("network", "") in suites for name in cli.SUITES)  # a long name may be broken over two lines
+    assert "sensitivity" not in suites
 
 
 def test_doctor_names_versions_devices_peers_and_data():
@@ -132,6 +133,14 @@ def test_a_solve_that_fails_prints_code_and_sentence():
         ("list", "argument"),
         ("bench quik", "'quick'"),
         ("bench quick --sed 1", "'--seed'"),
+        ("bench quick --jobs 2", "does not have it"),
+        ("bench solvers --jobs 0", "jobs"),
+        ("bench solvers --shard 5/4", "i/n"),
+        ("bench solvers --backend dsk", "loky"),
+        ("bench solvers --quick --full", "either"),
+        ("bench nonstiff --only nothing", "labels are such as"),
+        ("bench gradients --device cuda", "CPU"),
+        ("bench counters --against no-such-file.json", "no-such-file"),
         ("report no-such-run", "bench quick"),
         ("train resnt", "'resnet'"),
         ("train resnet --controller stepnt", "'stepnet'"),

@@ -99,8 +99,10 @@ def ours(method: str, *, compiled: bool, lanes: int | None = None, rtols: Sequen
                 max_steps=100_000, time_limit=limit, throw=False, **options,
             )  # fmt: skip
         totals = {k: int(v.sum()) for k, v in vars(sol.stats).items() if k != "work"}
-        ok = (sol.result == 0).numpy()
-        return EnsembleRun(sol.x1.numpy(), totals, clock.seconds, clock.cpu, 0.0, ok, "" if ok.all() else sol.message[:300])
+        ok = (sol.result == 0).cpu().numpy()
+        return EnsembleRun(
+            sol.x1.cpu().numpy(), totals, clock.seconds, clock.cpu, 0.0, ok, "" if ok.all() else sol.message[:300]
+        )
 
     return Contender(f"odebridge:{method}" + ("" if compiled else " (eager)"), solve, lanes, rtols, compiled)
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Point:
@@ -63,3 +65,17 @@ def time_at(points: Sequence[Point], target: float) -> tuple[float, ...] | None:
 def ratio(theirs: Sequence[float], ours: Sequence[float]) -> Spread:
     """How many times longer they take, round by round, as long as both were measured in the same round."""
     return spread([a / b for a, b in zip(theirs, ours, strict=False)])
+
+
+def bootstrap(ratios: Sequence[float], draws: int = 2000, level: float = 0.95) -> tuple[float, float] | None:
+    """Percentile interval of the median of ratios, by resampling them; None for fewer than three.
+
+    Source: Efron, Ann. Statist. 7, 1979. The generator is seeded: equal ratios, equal bounds. Caveat: five rounds bound the
+    noise within one run, not what another day or machine would show. Use: `bootstrap([1.9, 2.1, 2.0])`.
+    """
+    if len(ratios) < 3:
+        return None
+    values, tail = np.asarray(ratios, float), (1.0 - level) / 2.0
+    chosen = np.random.default_rng(0).integers(0, len(values), (draws, len(values)))
+    low, high = np.quantile(np.median(values[chosen], axis=1), [tail, 1.0 - tail])
+    return float(low), float(high)

@@ -10,13 +10,15 @@ from typing import Any
 import torch
 
 from odebridge.bench import flowmap, networks, solvers
-from odebridge.bench.record import REPORT, RunFolder
+from odebridge.bench.pool import How, run_parts
+from odebridge.bench.record import REPORT, RESULTS, RunFolder, finite
 from odebridge.bench.report import write_report
 from odebridge.bench.resume import finished, remaining
-from odebridge.bench.runner import Event, Part, run_part
+from odebridge.bench.runner import Event, Part
 
 # One thread everywhere: the tensors are too small to gain from a second, and a busy neighbour cannot stall the first.
 THREADS = 1
+HERE = How()
 BUDGET = solvers.BUDGET + networks.BUDGET + flowmap.BUDGET  # seconds, imports and report not counted
 
 
@@ -46,21 +48,22 @@ def run_suite(
     tell: Callable[[Event], None],
     command: str,
     resume: Path | None = None,
+    how: How = HERE,
 ) -> Path:
     """Parts one after the other into one run folder, and the report at the end.
 
-    resume: go on in this run folder, with the cases that have no good row in it.
+    resume: go on in this run folder, with the cases that have no good row in it. how: where the cases run.
     """
-    budgets = {part.name: part.budget for part in todo}
+    budgets = {part.name: finite(part.budget)[0] for part in todo}
     if resume is None:
         folder = RunFolder(out, name, {**settings, "threads": THREADS, "budgets_s": budgets}, command)
     else:
         folder = RunFolder.reopened(resume, name)
         todo = [remaining(part, finished(resume)) for part in todo]
     with threads(THREADS):
-        for part in todo:
-            run_part(part, folder.append, tell)
-    write_report([folder.path], folder.path / REPORT)
+        run_parts(todo, how, folder.append, tell)
+    if (folder.path / RESULTS).exists():  # a share or a piece of a run may have nothing to do
+        write_report([folder.path], folder.path / REPORT)
     return folder.path
 
 

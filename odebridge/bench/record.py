@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from odebridge.bench.environment import cpu_model, environment, versions
+from odebridge.bench.environment import commit, cpu_model, environment, versions
 from odebridge.core.files import sync_folder, write_atomic
 
 SCHEMA = 1
@@ -26,6 +26,7 @@ class Row:
     configuration: everything that was chosen; equal configurations have equal hashes. values: what was measured.
     status: "ok"; "failed" (the solver or the training gave up); "shortened" (stopped early by the time budget); "skipped" (not
     begun); "error" (a fault of the benchmark itself); message says why. seconds: wall time of the whole run, repeats included.
+    order: the place of the case in its part, so that tables do not depend on which case was finished first.
     """
 
     part: str
@@ -37,6 +38,7 @@ class Row:
     seconds: float | None = None
     device: str = "cpu"
     threads: int = 1
+    order: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def line(row: Row, suite: str) -> dict[str, Any]:
         "configuration": configuration,
         "hash": configuration_hash(configuration),
         "seed": row.seed,
+        "order": row.order,
         "status": "not finite" if bad and row.status == "ok" else row.status,
         "message": row.message,
         "not_finite": bad,
@@ -123,6 +126,7 @@ class RunFolder:
             "command": command,
             "settings": dict(settings),
             "hash": configuration_hash(settings),
+            "commit": commit(),
             "utc": now(),
             **environment(),
         }

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from odebridge.bench import attention_page, findings, plots, refine_page, stiffness_page, tickets_page, words
+from odebridge.bench import (
+    attention_page,
+    compare_page,
+    contest_page,
+    findings,
+    library_page,
+    plots,
+    refine_page,
+    stiffness_page,
+    tickets_page,
+    versus_page,
+    words,
+)
 from odebridge.bench.page import Cell, Row, Section, cell, figures_of, of, table_of, two, word
-from odebridge.bench.record import read, read_run
+from odebridge.bench.record import RESULTS, RUN, read, read_run
 from odebridge.bench.solvers import REPEAT
 from odebridge.core.files import write_atomic
 
@@ -27,12 +40,13 @@ def write_report(folders: Sequence[str | Path], path: str | Path) -> Path:
 
 def render(folders: Sequence[str | Path]) -> str:
     """The page as text. Pictures and sentences take the latest row of equal configuration and seed, tables show all."""
-    every, runs = _gathered(folders)
-    rows = latest(every)
+    written, runs = _gathered(folders)
+    every, rows = in_order(written), latest(written)
     environment = Environment(loader=PackageLoader("odebridge.bench"), autoescape=True, undefined=StrictUndefined)
     environment.filters.update(number=words.number, seconds=words.seconds)
     return environment.get_template("report.html.j2").render(
-        sections=_sections(rows, every, len(runs) > 1),
+        sections=_sections(rows, every, runs),
+        raw=_raw(every),
         runs=runs,
         others=sorted({row["part"] for row in every} - set(SECTIONS)),
         failed=sum(row["status"] not in findings.GOOD for row in every),
@@ -48,13 +62,33 @@ def sentences(folders: Sequence[str | Path]) -> dict[str, list[str]]:
     made = {
         "solvers": findings.solvers, "networks": findings.networks, "flowmap": findings.flowmap,
         "attention": attention_page.sentences, "refine": refine_page.sentences, "stiffness": stiffness_page.sentences,
-        "tickets": tickets_page.sentences,
+        "tickets": tickets_page.sentences, "versus": versus_page.sentences, "library": library_page.sentences,
+        **{part: contest_page.sentences_of(part) for part in contest_page.TITLES},
     }  # fmt: skip
     return {TITLES[part]: make(rows) for part, make in made.items() if findings.of_part(rows, part)}
 
 
-def _sections(rows: Sequence[Row], every: Sequence[Row], merged: bool) -> list[Section]:
-    return [build(rows, every, merged) for part, build in SECTIONS.items() if findings.of_part(rows, part)]
+def _sections(
+    rows: Sequence[Row], every: Sequence[Row], runs: Sequence[dict[str, Any]]
+) -> list[tuple[str, list[str], Section]]:
+    """Every part with its commands; runs that have cases in common are compared first."""
+    built = [(part, _commands(part, every, runs), build) for part, build in SECTIONS.items() if findings.of_part(rows, part)]
+    out = [(part, commands, build(rows, every, len(runs) > 1)) for part, commands, build in built]
+    beside = compare_page.section(every) if len(runs) > 1 else None
+    return out if beside is None else [("", [], beside), *out]
+
+
+def _commands(part: str, every: Sequence[Row], runs: Sequence[dict[str, Any]]) -> list[str]:
+    """What was typed for the rows of a part."""
+    used = {row["run"] for row in every if row["part"] == part}
+    found = [str(run["about"].get("command") or "") for run in runs if run["name"] in used]
+    return list(dict.fromkeys(filter(None, found)))
+
+
+def _raw(every: Sequence[Row]) -> dict[str, str]:
+    """The rows of every part as JSON that can stand in a page."""
+    parts = dict.fromkeys(row["part"] for row in every)
+    return {part: json.dumps([r for r in every if r["part"] == part]).replace("<", "\\u003c") for part in parts}
 
 
 def _gathered(folders: Sequence[str | Path]) -> tuple[list[Row], list[dict[str, Any]]]:
@@ -62,6 +96,8 @@ def _gathered(folders: Sequence[str | Path]) -> tuple[list[Row], list[dict[str, 
     rows: list[Row] = []
     runs = []
     for folder in folders:
+        if len(folders) > 1 and (Path(folder) / RUN).exists() and not (Path(folder) / RESULTS).exists():
+            continue  # a share of a run that had nothing to do yet
         results, about = read(folder), read_run(folder)
         name = str(about.get("id") or Path(folder).resolve().name)
         rows += [{**row, "run": name} for row in results.rows]
@@ -72,10 +108,16 @@ def _gathered(folders: Sequence[str | Path]) -> tuple[list[Row], list[dict[str, 
 
 
 def latest(rows: Sequence[Row]) -> list[Row]:
-    """The last row of every configuration and seed, in the order of first appearance."""
+    """The last row of every configuration and seed, in the order of the cases, whichever was finished first."""
     kept = {(row["part"], row["hash"], row["seed"]): row for row in sorted(rows, key=lambda r: r["utc"])}
-    order = list(dict.fromkeys((row["part"], row["hash"], row["seed"]) for row in rows))
+    order = list(dict.fromkeys((row["part"], row["hash"], row["seed"]) for row in in_order(rows)))
     return [kept[key] for key in order]
+
+
+def in_order(rows: Sequence[Row]) -> list[Row]:
+    """By run, then by the place of the case in its part; rows without one stay as they were written."""
+    runs = list(dict.fromkeys(row.get("run") for row in rows))
+    return sorted(rows, key=lambda r: (runs.index(r.get("run")), -1 if r.get("order") is None else r["order"]))
 
 
 def machines(rows: Sequence[Row]) -> list[str]:
@@ -95,6 +137,9 @@ TITLES = {
     "refine": refine_page.TITLE,
     "stiffness": stiffness_page.TITLE,
     "tickets": tickets_page.TITLE,
+    "versus": versus_page.TITLE,
+    "library": library_page.TITLE,
+    **contest_page.TITLES,
     "train": "Training runs",
 }
 
@@ -180,6 +225,10 @@ def _trainings(rows: Sequence[Row], every: Sequence[Row], merged: bool) -> Secti
 
 
 SECTIONS: dict[str, Callable[[Sequence[Row], Sequence[Row], bool], Section]] = {
+    "versus": versus_page.section,
+    "library": library_page.section,
+    **{part: contest_page.section_of(part) for part in contest_page.TITLES},
+    **{part: contest_page.plain(part) for part in contest_page.OTHERS},
     "solvers": _solvers,
     "networks": _networks,
     "flowmap": _flowmap,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,21 +47,21 @@ def begun(folder: Path, suite: str) -> dict[str, Any]:
     return page["settings"]
 
 
+DECIDED = ("ok", "failed", "not finite")
 Key = tuple[str, str, int | None]
 
 
 def finished(folder: Path) -> set[Key]:
-    """Part, hash and seed of every case with a good row; a line that a kill has cut off is taken away first."""
+    """Part, hash and seed of every case that has been decided, a solver that gave up included; not of faults and cut trainings.
+
+    A line that a kill has cut off is taken away first.
+    """
     if not (folder / RESULTS).exists():
         return set()
     mended(folder / RESULTS)
-    return {(r["part"], r["hash"], r["seed"]) for r in read(folder).rows if r["status"] == "ok"}
+    return {(r["part"], r["hash"], r["seed"]) for r in read(folder).rows if r["status"] in DECIDED}
 
 
 def remaining(part: Part, done: set[Key]) -> Part:
     """The part without the cases that are done."""
-
-    def key(case: Any) -> Key:
-        return part.name, configuration_hash(finite(case.configuration)[0]), case.seed
-
-    return replace(part, cases=[case for case in part.cases if key(case) not in done])
+    return part.without(lambda _, case: (part.name, configuration_hash(finite(case.configuration)[0]), case.seed) in done)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from odebridge.bench.record import Row
@@ -31,12 +32,27 @@ class Case:
 
 @dataclass(frozen=True)
 class Part:
-    """Cases that share a time budget in seconds. A case that begins after it has run out is recorded as skipped."""
+    """Cases that share a time budget in seconds. A case that begins after it has run out is recorded as skipped.
+
+    each: seconds for one case, whatever the others have taken; cases of such a part do not depend on each other and may run
+    anywhere, at the same time. orders: the place of every case in the whole part, where this is a piece of it.
+    """
 
     name: str
     budget: float
     cases: Sequence[Case]
     threads: int = 1
+    each: float | None = None
+    orders: Sequence[int] | None = None
+
+    def numbered(self) -> list[tuple[int, Case]]:
+        """The cases with their places, which do not change when some of them are done or run elsewhere."""
+        return list(zip(range(len(self.cases)) if self.orders is None else self.orders, self.cases, strict=True))
+
+    def without(self, drop: Callable[[int, Case], bool]) -> Part:
+        """The part without some of its cases; the others keep their places."""
+        kept = [(i, case) for i, case in self.numbered() if not drop(i, case)]
+        return replace(self, cases=[case for _, case in kept], orders=[i for i, _ in kept])
 
 
 @dataclass(frozen=True)
@@ -50,30 +66,38 @@ class Event:
     row: Row | None = None
 
 
-def run_part(part: Part, write: Callable[[Row], Any], tell: Callable[[Event], None]) -> list[Row]:
-    """Run every case, write its row as soon as it is finished, and never let one case take the others with it."""
+def run_part(part: Part, write: Callable[[Row], Any], tell: Callable[[Event], None], until: float = math.inf) -> list[Row]:
+    """Run every case, write its row as soon as it is finished, and never let one case take the others with it.
+
+    until: a reading of `time.monotonic` after which no case is begun; those get no row, and a resumed run has them before it.
+    """
     began, rows = time.monotonic(), []
-    for i, case in enumerate(part.cases):
-        tell(Event(part.name, case.label, i, len(part.cases)))
+    for i, (order, case) in enumerate(part.numbered()):
         start = time.monotonic()
-        left = part.budget - (start - began)
-        if left <= 0.0:
-            outcome = Outcome(
-                status="skipped", message=f"The part's time budget of {part.budget:g} s was used up before this run."
-            )
-        else:
-            try:
-                outcome = case.run(left)
-            except Exception as error:  # a fault in one case must not lose the rest of the night
-                outcome = Outcome(status="error", message=f"{type(error).__name__}: {error}")
-        row = Row(
-            part.name, case.configuration, outcome.values, outcome.status, outcome.message, case.seed,
-            time.monotonic() - start, threads=part.threads,
-        )  # fmt: skip
+        if start >= until:
+            break
+        tell(Event(part.name, case.label, i, len(part.cases)))
+        row = run_case(part, case, order, part.budget - (start - began))
         write(row)
         rows.append(row)
         tell(Event(part.name, case.label, i + 1, len(part.cases), row))
     return rows
+
+
+def run_case(part: Part, case: Case, order: int, left: float) -> Row:
+    """The row of one case; a fault in it becomes a row, so that it does not lose the rest of the night."""
+    start = time.monotonic()
+    if left <= 0.0:
+        outcome = Outcome(status="skipped", message=f"The part's time budget of {part.budget:g} s was used up before this run.")
+    else:
+        try:
+            outcome = case.run(left if part.each is None else min(left, part.each))
+        except Exception as error:
+            outcome = Outcome(status="error", message=f"{type(error).__name__}: {error}")
+    return Row(
+        part.name, case.configuration, outcome.values, outcome.status, outcome.message, case.seed, time.monotonic() - start,
+        threads=part.threads, order=order,
+    )  # fmt: skip
 
 
 def best_of(solve: Callable[[], Any], most: int = 5, enough: float = 0.5) -> tuple[Any, list[float]]:

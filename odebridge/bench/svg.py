@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -52,6 +52,11 @@ class Panel:
 
     axes: Axes
     svg: str = ""
+    tips: list[tuple[float, float, str]] = field(default_factory=list)
+
+    def tip(self, x: float, y: float, text: str) -> None:
+        """What a reader sees who points at (x, y)."""
+        self.tips.append((x, y, text))
 
 
 @contextmanager
@@ -67,7 +72,24 @@ def panel(name: str, title: str, described: str) -> Iterator[Panel]:
         yield drawn
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-        drawn.svg = _inline(out.getvalue(), described)
+        drawn.svg = _with_tips(_inline(out.getvalue(), described), drawn, figure)
+
+
+def key_panel(name: str, entries: Sequence[tuple[str, dict[str, Any]]], columns: int = 1) -> str:
+    """A panel that holds nothing but the legend of the others: names with the style of their lines."""
+    with panel(name, "Key", "Key to colours and marks: " + ", ".join(text for text, _ in entries)) as drawn:
+        drawn.axes.set_axis_off()
+        handles = [drawn.axes.plot([], [], label=text, **style)[0] for text, style in entries]
+        drawn.axes.legend(
+            handles=handles,
+            loc="upper left",
+            ncols=columns,
+            fontsize=7.5,
+            borderaxespad=0.0,
+            handlelength=2.2,
+            columnspacing=1.0,
+        )
+    return drawn.svg
 
 
 def _inline(text: str, described: str) -> str:
@@ -81,6 +103,17 @@ def _inline(text: str, described: str) -> str:
     for name, colour in zip(NAMES, SERIES, strict=True):
         text = text.replace(colour.lower(), f"var(--{name}, {colour.lower()})")
     return text.strip()
+
+
+def _with_tips(text: str, drawn: Panel, figure: Figure) -> str:
+    """Circles without colour over the points, that say what they are when they are pointed at."""
+    if not drawn.tips:
+        return text
+    high, scale, marks = 72.0 * figure.get_size_inches()[1], 72.0 / figure.dpi, []
+    for x, y, said in drawn.tips:
+        px, py = (scale * v for v in drawn.axes.transData.transform((x, y)))
+        marks.append(f'<circle cx="{px:.1f}" cy="{high - py:.1f}" r="5"><title>{escape(said)}</title></circle>')
+    return text.removesuffix("</svg>") + f'<g class="tips" fill-opacity="0">{"".join(marks)}</g></svg>'
 
 
 def _opening(described: str) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from odebridge.bench.contest import Cell, Contest, points
-from odebridge.bench.environment import environment, versions
-from odebridge.bench.equal import Spread, bracket, median, ratio, spread, time_at
+from odebridge.bench.environment import commit, environment, versions
+from odebridge.bench.equal import Spread, bootstrap, bracket, median, ratio, spread, time_at
 from odebridge.bench.record import finite, now
 from odebridge.core.files import write_atomic
 from odebridge.peers import faults_of
@@ -41,6 +40,7 @@ def verdicts(contest: Contest, cells: Sequence[Cell]) -> list[dict[str, Any]]:
                 row["per_second"] = asdict(spread([1 / t for t in times]))
                 if mine is not None and who.name != best:
                     row |= {"ratio": asdict(ratio(times, mine)), "at_least": bounded}
+                    row["interval"] = bootstrap([a / b for a, b in zip(times, mine, strict=False)])
             rows.append(row)
     return rows
 
@@ -120,19 +120,6 @@ def _foot(command: str) -> list[str]:
         f"- {found}",
         f"- commit {commit()}; `{command}`",
     ]  # fmt: skip
-
-
-def commit() -> str:
-    """The commit of the working tree that this package lies in, "+" for changes since; "unknown" outside of one."""
-
-    def git(*words: str) -> str:
-        here = Path(__file__).parent
-        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
 
 
 def head(title: str, command: str) -> dict[str, Any]:

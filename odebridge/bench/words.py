@@ -15,6 +15,15 @@ METHODS = {
     "euler": "Euler",
     "heun": "Heun",
     "rosenbrock23": "Rosenbrock23",
+    "rk4": "RK4",
+    "dopri8": "Dopri8",
+    "rodas4": "Rodas4",
+    "tr_bdf2": "TR-BDF2",
+    "kvaerno3": "Kvaerno3",
+    "kvaerno5": "Kvaerno5",
+    "kencarp4": "KenCarp4",
+    "bdf": "BDF",
+    "auto": "auto",
 }
 LIBRARIES = {"scipy": "SciPy", "sundials": "SUNDIALS CVODE"}
 CONTROLLERS = {

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from odebridge.bench import quick, read, write_report
 from odebridge.bench.doctor import diagnosis
-from odebridge.bench.progress import Display
-from odebridge.bench.record import REPORT, RESULTS
-from odebridge.bench.report import sentences
 from odebridge.bench.solvers import errors
-from odebridge.bench.suites import attention_suite, refine_suite, stiffness_suite, tickets_suite
 from odebridge.bench.words import number, seconds
+from odebridge.cli.bench import SUITES, bench, report
 from odebridge.cli.edge import Commands, Refused, refusing
-from odebridge.cli.train import SEEDS, trainings
+from odebridge.cli.train import trainings
 from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.control.catalogue import CONTROLLERS
 from odebridge.core.names import lookup, matching, nearest
 from odebridge.core.result import Result, Solution
-from odebridge.data import DATA, IMAGES
+from odebridge.data import DATA
 from odebridge.integrate import Every, Last
 from odebridge.methods.borrowed import BORROWED
 from odebridge.methods.catalogue import METHODS
@@ -34,13 +29,8 @@ from odebridge.problems import PROBLEMS, Problem, problem
 from odebridge.problems import solve as solved
 from odebridge.train import RECIPES
 
-SUITES: dict[str, Callable[..., Path]] = {
-    "quick": quick,
-    "attention": attention_suite,
-    "refine": refine_suite,
-    "stiffness": stiffness_suite,
-    "tickets": tickets_suite,
-}
+__all__ = ["SUITES", "app", "main"]
+
 KINDS: dict[str, Mapping[str, Any]] = {
     "methods": {**METHODS, **BORROWED},
     "controllers": {**CONTROLLERS, **ATTENTION},
@@ -162,60 +152,8 @@ def _check_picture(path: Path) -> None:
         raise Refused(f"--plot: {str(path)!r} cannot be written, because {why}.")
 
 
-@app.command()
-def bench(
-    suite: Annotated[str, typer.Argument(help=" | ".join(SUITES))],
-    out: Annotated[Path, typer.Option(help="folder that gets a folder for this run")] = Path("runs"),
-    seed: Annotated[int | None, typer.Option(min=0, max=SEEDS, help="of data, first weights and order; default: 0")] = None,
-    data: Annotated[
-        str | None, typer.Option(help=f"{' | '.join(IMAGES)}; default: Fashion-MNIST where it is installed, else digits")
-    ] = None,
-    small: Annotated[bool, typer.Option("--quick", help="a small size, about half a minute")] = False,
-    resume: Annotated[Path | None, typer.Option(help="go on with a run that was stopped: runs/<id>")] = None,
-) -> None:
-    """Run a benchmark suite; writes OUT/<id>/results.jsonl and report.html."""
-    with refusing():
-        run = lookup("suite", suite, SUITES)
-    given = {"data": data, "quick": small or None, "resume": resume}
-    given = {k: v for k, v in given.items() if v is not None}
-    if other := [k for k in given if k not in inspect.signature(run).parameters]:
-        raise Refused(f"--{other[0]}: the suite {suite!r} does not have it.")
-    if resume is not None and (
-        typed := [k for k in ("seed", *given) if k != "resume" and {**given, "seed": seed}[k] is not None]
-    ):
-        raise Refused(f"--resume: goes on with the settings of {str(resume)!r}; leave out --{typed[0]}.")
-    with Display() as show, refusing(OSError, ValueError):
-        try:
-            folder = run(out, seed=seed or 0, tell=show, **given)
-        except KeyboardInterrupt:
-            more = f", `odebridge bench {suite} --resume {out}/<id>` goes on" if suite != "quick" else ""
-            typer.echo(f"Stopped. Finished runs are kept; `odebridge report {out}/<id>` makes a page of them{more}.", err=True)
-            raise typer.Exit(130) from None
-    for title, said in sentences([folder]).items():
-        typer.echo(f"\n{title}")
-        for sentence in said:
-            typer.echo(f"  - {sentence}")
-    typer.echo(f"\nresults: {folder / RESULTS}\nreport:  {folder / REPORT}")
-    if any(row["status"] == "error" for row in read(folder).rows):
-        raise typer.Exit(1)
-
-
-@app.command()
-def report(
-    folders: Annotated[list[Path], typer.Argument(help="run folders, runs/<id> ...")],
-    out: Annotated[Path | None, typer.Option(help="default: report.html in the run folder, or here for several")] = None,
-) -> None:
-    """Make one HTML page of one or several runs."""
-    for folder in folders:
-        if not folder.exists():
-            beside = [p.name for p in folder.parent.iterdir() if (p / RESULTS).exists()] if folder.parent.is_dir() else []
-            hint = nearest(folder.name, beside) if beside else "`odebridge bench quick` makes one."
-            raise Refused(f"There is no run folder {str(folder)!r}: {hint}")
-    single = folders[0] if folders[0].is_dir() else folders[0].parent
-    path = out or (single / REPORT if len(folders) == 1 else Path(REPORT))
-    with refusing():
-        write_report(folders, path)
-    typer.echo(f"report: {path}")
+app.command()(bench)
+app.command()(report)
 
 
 def main() -> None:

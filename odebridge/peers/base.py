@@ -18,6 +18,7 @@ PIP = {
     "torchdiffeq": "pip install torchdiffeq",
     "torchode": "pip install torchode",
     "diffrax": "pip install diffrax jax",
+    "yabi": "pip install yabi-torch",
 }
 
 

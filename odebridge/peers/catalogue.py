@@ -9,6 +9,7 @@ from odebridge.peers.scipy import OdeintPeer, ScipyPeer
 from odebridge.peers.sundials import SundialsPeer
 from odebridge.peers.torchdiffeq import TorchdiffeqPeer
 from odebridge.peers.torchode import TorchodePeer
+from odebridge.peers.unmeasured import UnmeasuredPeer
 
 _ALL: tuple[Peer, ...] = (
     *(ScipyPeer(name) for name in ("RK45", "Radau", "BDF", "LSODA")),
@@ -20,6 +21,9 @@ _ALL: tuple[Peer, ...] = (
     *(DiffraxPeer(name) for name in ("Tsit5", "Dopri8", "Kvaerno3", "Kvaerno5")),
     DiffraxPeer("Kvaerno3", fixed=True),
     DiffraxPeer("Kvaerno5", fixed=True),
+    UnmeasuredPeer(
+        "yabi:BDF", "yabi-torch", "It could not be installed where the others were measured: no file for Python 3.11 was found."
+    ),
 )
 PEERS: dict[str, Peer] = {peer.name: peer for peer in _ALL}
 

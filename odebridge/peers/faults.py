@@ -67,6 +67,12 @@ KNOWN_FAULTS: tuple[Fault, ...] = (
         "Rejected tries are left out; through `integrate` the solve is started anew at `discontinuities`.",
     ),
     Fault(
+        "yabi:*",
+        "as its page describes it",
+        "Autonomous fields f(y) and float64 only.",
+        "Not compared: it could not be installed.",
+    ),
+    Fault(
         "sundials:BDF",
         "scikit-sundae 1.2.0",
         "Hands on the number of steps, field evaluations and Jacobians only, not CVODE's error test failures and LU counts.",

@@ -1,4 +1,4 @@
-"""Robertson's three log rate constants for `gradients.py`: ours, diffrax forward and reverse, CVODE; no script of its own.
+"""Robertson's three log rate constants: ours, diffrax forward and reverse, CVODE.
 
 The loss of one trajectory is the sum of squares of (y1, 1e4 y2, y3) at 50 times, log-spaced from 1e-5 to 1e5.
 """
@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import odebridge as ob
 from odebridge.bench.contest import Contender
 from odebridge.core.optional import optional
+from odebridge.integrate import At, Forward, Replay, integrate
 from odebridge.peers.base import EnsembleRun, timed
 from odebridge.problems import Problem
 
@@ -56,9 +56,9 @@ def by_us(label: str, method: str, policy: Any, *, compiled: bool) -> Contender:
     def solve(problem: Problem, rtol: float, atol: float, limit: float) -> EnsembleRun:
         with timed() as clock:
             k = problem.args.clone().requires_grad_()
-            sol = ob.integrate(
+            sol = integrate(
                 field, problem.x0, problem.span, args=k, jacobian=jacobian, method=method, rtol=rtol, atol=atol,
-                save=ob.At(torch.tensor(TIMES)), gradient=policy, compile=compiled, throw=False, time_limit=limit,
+                save=At(torch.tensor(TIMES)), gradient=policy, compile=compiled, throw=False, time_limit=limit,
             )  # fmt: skip
             assert sol.xs is not None
             (sol.xs * torch.tensor(SCALE)).square().sum().backward()
@@ -99,7 +99,7 @@ def by_diffrax(solver: str, mode: str) -> Contender:
         run, k = _in_jax(solver, mode), problem.args.numpy()
         with timed() as clock:
             grads = run(k, rtol, atol)
-        ok = np.isfinite(grads).all(1)
+        ok = np.asarray(np.isfinite(grads).all(1))
         return EnsembleRun(grads, {}, clock.seconds, clock.cpu, 0.0, ok, "" if ok.all() else "not finite")
 
     return Contender(f"diffrax:{solver} {mode}", solve, None, RTOLS)
@@ -158,7 +158,7 @@ def by_cvode() -> Contender:
                 if sol.success:
                     y, s = sol.y[1:, :3], sol.y[1:, 3:].reshape(-1, 3, 3)
                     grads[i] = (2.0 * (weights * y)[:, None, :] * s).sum((0, 2))
-        ok = np.isfinite(grads).all(1)
+        ok = np.asarray(np.isfinite(grads).all(1))
         return EnsembleRun(grads, {}, clock.seconds, clock.cpu, 0.0, ok, "" if ok.all() else "CVODE failed")
 
     return Contender("sundials:BDF, 12 equations", solve, LOOPED, RTOLS)
@@ -167,10 +167,10 @@ def by_cvode() -> Contender:
 def contenders(*, compiled: bool) -> list[Contender]:
     """Everybody."""
     mine = [
-        by_us("rodas5p", "rodas5p", ob.Replay(), compiled=compiled),
-        by_us("rodas5p at once", "rodas5p", ob.Replay(at_once=True), compiled=compiled),
-        by_us("rodas5p forward", "rodas5p", ob.Forward(), compiled=compiled),
-        by_us("kvaerno5", "kvaerno5", ob.Replay(), compiled=compiled),
+        by_us("rodas5p", "rodas5p", Replay(), compiled=compiled),
+        by_us("rodas5p at once", "rodas5p", Replay(at_once=True), compiled=compiled),
+        by_us("rodas5p forward", "rodas5p", Forward(), compiled=compiled),
+        by_us("kvaerno5", "kvaerno5", Replay(), compiled=compiled),
     ]
     theirs = [by_diffrax(s, mode) for s in ("Kvaerno5", "Kvaerno3") for mode in ("forward", "reverse")]
     return [*mine, *theirs, by_cvode()]
@@ -180,4 +180,4 @@ def contenders(*, compiled: bool) -> list[Contender]:
 def truth() -> np.ndarray:
     """Gradients (k, 3) of the first trajectories at rtol 1e-11."""
     problem = task(KNOWN)
-    return by_us("", "rodas5p", ob.Replay(), compiled=False).solve(problem, 1e-11, 1e-16, 600.0).x1
+    return by_us("", "rodas5p", Replay(), compiled=False).solve(problem, 1e-11, 1e-16, 600.0).x1

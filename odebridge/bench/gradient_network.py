@@ -1,4 +1,4 @@
-"""A neural ODE 2-64-64-2 (tanh) for `gradients.py`: ours, torchdiffeq, torchode and diffrax; no script of its own."""
+"""A neural ODE 2-64-64-2 (tanh): ours, torchdiffeq, torchode and diffrax."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import odebridge as ob
 from odebridge.bench.contest import Contender
 from odebridge.compat.torchdiffeq import odeint
 from odebridge.core.optional import optional
+from odebridge.integrate import At, Replay, integrate
 from odebridge.peers.base import EnsembleRun, timed
 from odebridge.problems import Problem
 
@@ -68,9 +68,7 @@ def our_loss(method: str, policy: Any, **options: Any) -> Loss:
     """Mean square of the saved states, by our own solver."""
 
     def loss(net: nn.Module, x0: Tensor, rtol: float, atol: float) -> Tensor:
-        sol = ob.integrate(
-            net, x0, (0.0, 1.0), method=method, rtol=rtol, atol=atol, save=ob.At(times()), gradient=policy, **options
-        )
+        sol = integrate(net, x0, (0.0, 1.0), method=method, rtol=rtol, atol=atol, save=At(times()), gradient=policy, **options)
         assert sol.xs is not None
         return sol.xs.square().mean()
 
@@ -112,9 +110,9 @@ def our_odeint_loss(method: str) -> Loss:
 
 def torchdiffeq_loss(solver: str) -> Loss:
     """The same by `odeint` or `odeint_adjoint`, dopri5."""
-    library = optional("torchdiffeq")
 
     def loss(net: nn.Module, x0: Tensor, rtol: float, atol: float) -> Tensor:
+        library = optional("torchdiffeq")
         when = torch.linspace(0.0, 1.0, SAVES + 1, dtype=x0.dtype)
         return getattr(library, solver)(net, x0, when, rtol=rtol, atol=atol, method="dopri5")[1:].square().mean()
 
@@ -123,9 +121,9 @@ def torchdiffeq_loss(solver: str) -> Loss:
 
 def torchode_loss(method: str) -> Loss:
     """The same by AutoDiffAdjoint with the PID coefficients of its own page."""
-    library = optional("torchode")
 
     def loss(net: nn.Module, x0: Tensor, rtol: float, atol: float) -> Tensor:
+        library = optional("torchode")
         term = library.ODETerm(net)
         law = library.PIDController(term=term, atol=atol, rtol=rtol, pcoeff=0.2, icoeff=0.5, dcoeff=0.0)
         solver = library.AutoDiffAdjoint(getattr(library, method)(term=term), law)
@@ -136,17 +134,17 @@ def torchode_loss(method: str) -> Loss:
 
 
 LOSSES: dict[str, Loss] = {
-    "odebridge:tsit5": our_loss("tsit5", ob.Replay()),
-    "odebridge:tsit5 compiled": our_loss("tsit5", ob.Replay(compiled=True)),
-    "odebridge:tsit5 compiled, steps": our_loss("tsit5", ob.Replay("steps", compiled=True)),
-    "odebridge:tsit5 steps": our_loss("tsit5", ob.Replay("steps")),
-    "odebridge:tsit5 sqrt": our_loss("tsit5", ob.Replay("sqrt")),
-    "odebridge:tsit5 at once": our_loss("tsit5", ob.Replay(at_once=True)),
+    "odebridge:tsit5": our_loss("tsit5", Replay()),
+    "odebridge:tsit5 compiled": our_loss("tsit5", Replay(compiled=True)),
+    "odebridge:tsit5 compiled, steps": our_loss("tsit5", Replay("steps", compiled=True)),
+    "odebridge:tsit5 steps": our_loss("tsit5", Replay("steps")),
+    "odebridge:tsit5 sqrt": our_loss("tsit5", Replay("sqrt")),
+    "odebridge:tsit5 at once": our_loss("tsit5", Replay(at_once=True)),
     "odebridge:odeint": our_odeint_loss("dopri5"),
-    "odebridge:tsit5 batch": our_batch_loss("tsit5", ob.Replay()),
-    "odebridge:tsit5 batch, compiled": our_batch_loss("tsit5", ob.Replay(compiled=True)),
-    "odebridge:tsit5 batch, compiled, steps": our_batch_loss("tsit5", ob.Replay("steps", compiled=True)),
-    "odebridge:dopri8": our_loss("dopri8", ob.Replay()),
+    "odebridge:tsit5 batch": our_batch_loss("tsit5", Replay()),
+    "odebridge:tsit5 batch, compiled": our_batch_loss("tsit5", Replay(compiled=True)),
+    "odebridge:tsit5 batch, compiled, steps": our_batch_loss("tsit5", Replay("steps", compiled=True)),
+    "odebridge:dopri8": our_loss("dopri8", Replay()),
     "torchdiffeq:odeint": torchdiffeq_loss("odeint"),
     "torchdiffeq:odeint_adjoint": torchdiffeq_loss("odeint_adjoint"),
     "torchode:Dopri5": torchode_loss("Dopri5"),
@@ -223,5 +221,5 @@ def contenders(b: int, dtype: torch.dtype) -> list[Contender]:
 def truth(b: int) -> np.ndarray:
     """The gradient at rtol 1e-11 by Dopri8, in float64, (1, p)."""
     net = Net().double()
-    our_loss("dopri8", ob.Replay())(net, states(b, torch.float64), 1e-11, 1e-11).backward()
+    our_loss("dopri8", Replay())(net, states(b, torch.float64), 1e-11, 1e-11).backward()
     return flat(net)

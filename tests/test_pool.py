@@ -1,0 +1,185 @@
+"""Cases as independent jobs: processes, shares, pieces, a worker that dies, a local cluster, resuming to the same table."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import pytest
+
+from odebridge.bench import library, versus
+from odebridge.bench.compare_page import counts_of
+from odebridge.bench.pool import How, only, run_parts, shard_of, share
+from odebridge.bench.quick import run_suite
+from odebridge.bench.record import RESULTS, read
+from odebridge.bench.report import in_order, latest, render
+from odebridge.bench.resume import finished, remaining
+from odebridge.bench.runner import Case, Outcome, Part
+from odebridge.bench.suite import SUITES, Suite
+
+
+def ignore(_anything):
+    """Nobody writes, nobody watches."""
+
+
+def square(i, _left):
+    if i == 3:
+        raise ZeroDivisionError("three")
+    return Outcome({"square": i * i, "f_evals": i})
+
+
+def die(i, _left):
+    if i == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.05)
+    return Outcome({"i": i})
+
+
+def a_part(n=6, run=square):
+    return Part("p", float("inf"), [Case(f"case {i}", {"i": i}, partial(run, i)) for i in range(n)], each=10.0)
+
+
+def rows_of(how, part=None):
+    rows = []
+    run_parts([part or a_part()], how, rows.append, ignore)
+    return sorted(rows, key=lambda r: r.order)
+
+
+def told(rows):
+    return [(r.order, r.status, dict(r.values)) for r in rows]
+
+
+def test_processes_give_the_rows_of_one_process_and_a_fault_is_a_row():
+    alone = told(rows_of(How()))
+    assert told(rows_of(How(jobs=2))) == alone
+    assert [status for _, status, _ in alone] == ["ok", "ok", "ok", "error", "ok", "ok"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_one_row():
+    rows = rows_of(How(jobs=2), a_part(4, die))
+    assert [r.status for r in rows] == ["ok", "error", "ok", "ok"]
+    assert "died" in rows[1].message
+
+
+@pytest.mark.slow
+@pytest.mark.peers
+def test_a_local_dask_cluster_of_two_workers_gives_the_same_rows():
+    distributed = pytest.importorskip("distributed")
+    alone = told(rows_of(How()))
+    assert told(rows_of(How(jobs=2, backend="dask"))) == alone
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+    ):
+        assert told(rows_of(How(jobs=2, backend="dask", cluster=cluster.scheduler_address))) == alone
+
+
+def test_shares_are_disjoint_and_complete_and_keep_their_places():
+    whole = a_part(7)
+    shares = [share(whole, (i, 3)) for i in (1, 2, 3)]
+    assert sorted(order for part in shares for order, _ in part.numbered()) == list(range(7))
+    assert [case.label for _, case in shares[1].numbered()] == ["case 1", "case 4"]
+    assert share(whole, None) is whole
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/2/3"])
+def test_a_wrong_share_is_a_sentence(text):
+    with pytest.raises(ValueError, match="i/n"):
+        shard_of(text)
+    assert shard_of("3/16") == (3, 16)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [({"jobs": 0}, "jobs"), ({"backend": "slurm"}, "loky"), ({"cluster": "tcp://a:1"}, "dask"), ({"minutes": 0.0}, "minutes")],
+)
+def test_wrong_ways_to_run_are_sentences(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        How(**wrong)
+
+
+def test_after_the_minutes_no_case_is_begun_here_or_in_workers():
+    slow = Part(
+        "p", float("inf"), [Case(str(i), {"i": i}, lambda _: Outcome(time.sleep(0.3) or {})) for i in range(20)], each=9.0
+    )
+    assert 1 <= len(rows_of(How(minutes=0.01), slow)) < 20
+    assert len(rows_of(How(jobs=2, minutes=0.02), slow)) < 20
+
+
+def test_only_takes_cases_by_label():
+    (part,) = only([a_part(), Part("q", 1.0, [])], lambda label: label.endswith("4"))
+    assert part.numbered()[0][0] == 4
+
+
+def test_a_run_in_pieces_makes_the_table_of_one_run(tmp_path):
+    whole = run_suite("s", [a_part()], tmp_path / "whole", {}, ignore, "a test")
+    pieces = run_suite("s", [a_part().without(lambda i, _: i < 4)], tmp_path / "pieces", {}, ignore, "a test")
+    file = pieces / RESULTS
+    file.write_bytes(file.read_bytes()[:-30])  # killed while it wrote
+    run_suite("s", [a_part()], tmp_path, {}, ignore, "a test", pieces)
+    first, second = ([(r["order"], r["status"], r["values"]) for r in latest(in_order(read(f).rows))] for f in (whole, pieces))
+    assert first == second
+    assert remaining(a_part(), finished(pieces)).cases[0].label == "case 3"  # a fault is tried again
+
+
+def test_a_suite_that_is_killed_and_resumed_has_the_counts_of_one_that_was_not(tmp_path):
+    """The same seed twice, once in two processes' pieces: identical counts (one machine)."""
+    few = library.parts("quick")[0].without(lambda _, case: not case.label.startswith("lotka"))
+    code = (
+        "import os, sys\n"
+        "from odebridge.bench import library as l\n"
+        "from odebridge.bench.quick import run_suite\n"
+        "part = l.parts('quick')[0].without(lambda _, case: not case.label.startswith('lotka'))\n"
+        "def tell(e):\n"
+        "    if e.row is not None and e.done == 2:\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "run_suite('s', [part], sys.argv[1], {}, tell, 'a test')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "killed")], timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL
+    (killed,) = (tmp_path / "killed").iterdir()
+    assert len(read(killed).rows) == 2
+    run_suite("s", [few], tmp_path, {}, ignore, "a test", killed)
+    whole = run_suite("s", [few], tmp_path / "whole", {}, ignore, "a test")
+    counts = [{r["hash"]: list(counts_of(r["values"])) for r in read(f).rows} for f in (killed, whole)]
+    assert counts[0] == counts[1]
+    assert all(counts[0].values())
+    assert [r["hash"] for r in latest(read(killed).rows)] == [r["hash"] for r in latest(read(whole).rows)]
+    page = render([killed, whole])
+    assert "Runs side by side" in page
+    assert f"the counts of {len(counts[0])} are equal" in page
+
+
+@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.parametrize("size", ["quick", "standard", "full"])
+def test_every_suite_is_a_list_of_cases_with_hashes_and_labels_of_their_own(name, size):
+    asked = {"seed": 3, "size": size, "device": "cpu", "shard": None, "only": None}
+    parts = Suite(name).parts(asked)
+    labels = [case.label for part in parts for case in part.cases]
+    assert len(labels) == len(set(labels)) > 0
+    keys = [(part.name, repr(sorted(case.configuration.items()))) for part in parts for case in part.cases]
+    assert len(keys) == len(set(keys))
+    assert all(part.each for part in parts)
+    assert Suite(name).command({**asked, "shard": "1/2"}).endswith("--shard 1/2")
+
+
+def test_suites_refuse_in_sentences(tmp_path):
+    with pytest.raises(ValueError, match="either"):
+        Suite("solvers")(tmp_path, quick=True, full=True)
+    with pytest.raises(ValueError, match="CPU"):
+        Suite("gradients")(tmp_path, device="cuda")
+    with pytest.raises(ValueError, match="labels are such as"):
+        Suite("nonstiff")(tmp_path, only="nothing like it")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_standard_sizes_leave_out_what_explains_nothing_more():
+    (part,) = library.parts("standard")
+    stiff = [c.configuration["method"] for c in part.cases if c.configuration["problem"] == "robertson"]
+    assert "dopri5" in stiff
+    assert not {"tsit5", "dopri8"} & set(stiff)
+    robertson = [r for r in versus.solvers(versus.settings("standard", 0, "cpu"), "robertson") if r["method"] == "tsit5"]
+    assert len(robertson) == 1
