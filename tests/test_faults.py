@@ -1,340 +1,454 @@
-"""Faults found by hunting for them; each stood as a silent wrong answer, a nan or a bare traceback before."""
+"""The contract under bad input and faults, rule by rule and entry by entry; each case has a limit of processor time.
+
+A case ends in the right answer, in an exception that names the cause, or in a result code that is not OK. `entry` runs the
+case through `integrate`, `solve` or the torchdiffeq drop-in `odeint`.
+"""
+
+from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
 
 import odebridge as ob
+from odebridge.compat.torchdiffeq import odeint, odeint_adjoint
+from tests.limits import processor_seconds
 
 D = torch.float64
-ONE = torch.ones(1, 1, dtype=D)
+LIMIT = 20.0
+
+
+@pytest.fixture(autouse=True)
+def _in_time():
+    with processor_seconds(LIMIT):
+        yield
+
+
+def one(*values: float, dtype=D) -> torch.Tensor:
+    return torch.tensor([values], dtype=dtype)
 
 
 def decay(t, x):
     return -x
 
 
-def test_auto_in_a_mixed_batch_has_the_gradients_of_each_alone():
-    def f(t, x, a):
-        return -a * (x**3 - torch.cos(t)[:, None])
-
-    def gradient(rates, ends):
-        a = torch.tensor(rates, dtype=D)[:, None].requires_grad_()
-        x0 = torch.full((len(rates), 1), 2.0, dtype=D)
-        sol = ob.integrate(f, x0, (0.0, torch.tensor(ends, dtype=D)), args=a, method="auto", rtol=1e-6, atol=1e-8)
-        return torch.autograd.grad(sol.x1.sum(), a)[0][:, 0]
-
-    both = gradient([1.0, 1e6], [20.0, 3.0])
-    assert torch.isfinite(both).all()
-    assert torch.allclose(both, torch.cat([gradient([1.0], [20.0]), gradient([1e6], [3.0])]), rtol=1e-9)
+def integrate(f=decay, x0=None, over=(0.0, 1.0), **options):
+    return ob.integrate(f, one(1.0, 2.0, 3.0) if x0 is None else x0, over, **options)
 
 
-def test_a_broadcast_of_t_that_fits_is_noticed():
-    x0 = torch.tensor([[1.0, 2.0, 3.0], [1e-3, 5.0, 2.0], [7.0, 1.0, 1.0]], dtype=D)
-    with pytest.raises(ValueError, match=r"t\[:, None\]"):
-        ob.integrate(lambda t, x: torch.cos(t) * x, x0, (0.0, 3.0))
+def through_integrate(f, x0, t1, **options):
+    return ob.integrate(f, x0[None], (0.0, t1), **options).x1[0]
 
 
-def test_coupling_is_noticed_when_all_rows_are_equal():
-    with pytest.raises(ValueError, match="coupled"):
-        ob.integrate(lambda t, x, a: -a * x + 5 * (x.mean(0) - x), torch.ones(2, 1), (0.0, 1.0), args=torch.ones(2, 1))
+def through_solve(f, x0, t1, **options):
+    return ob.solve(ob.Problem(f, x0, (0.0, t1)), **options).x1
 
 
-def test_at_large_times_the_state_moves_as_far_as_the_clock():
-    start = 1.7e9
-    sol = ob.integrate(
-        lambda t, x: torch.ones_like(x), 0 * ONE, (start, start + 0.1), method="euler", controller="fixed", first_step=1e-5,
-        max_steps=30_000,
-    )  # fmt: skip
-    assert float(sol.x1) == pytest.approx((start + 0.1) - start, rel=1e-7)
-
-    def rotate(t, x):
-        return torch.stack([x[:, 1], -x[:, 0]], 1)
-
-    x0 = torch.tensor([[1.0, 0.0]], dtype=D)
-    far = ob.integrate(rotate, x0, (start, start + 50), rtol=1e-10, atol=1e-12)
-    assert float(far.x1[0, 0]) == pytest.approx(math.cos(50), abs=1e-9)
+def through_odeint(f, x0, t1, **options):
+    t = torch.tensor([0.0, t1], dtype=x0.dtype)
+    return odeint(lambda s, y: f(s.reshape(1), y[None])[0], x0, t, **options)[-1]
 
 
-def test_trivial_problems_at_large_times_start():
-    for start, f in ((1e11, lambda t, x: 0 * x), (1.7e12, lambda t, x: 1e-3 * (1 - x))):
-        assert int(ob.integrate(f, 0 * ONE, (start, start + 1000)).result) == ob.Result.OK
+ENTRIES = {"integrate": through_integrate, "solve": through_solve, "odeint": through_odeint}
+entry = pytest.mark.parametrize("entry", ENTRIES)
 
 
-def test_a_field_that_reuses_its_output_or_edits_t_is_refused():
-    buffer = torch.zeros(1, 2, dtype=D)
-
-    def reuses(t, x):
-        return buffer.copy_(torch.stack([x[:, 1], -x[:, 0]], 1))
-
-    with pytest.raises(ValueError, match="same tensor"):
-        ob.integrate(reuses, torch.tensor([[1.0, 0.0]], dtype=D), (0.0, 1.0))
-
-    def edits(t, x):
-        t -= 0.5
-        return -x * t[:, None]
-
-    with pytest.raises(ValueError, match="in place"):
-        ob.integrate(edits, ONE, (0.0, 1.0))
+# --- a field that is wrong ------------------------------------------------------------------------------------------------
 
 
-def test_dense_output_of_a_trajectory_without_a_step():
-    ends = torch.tensor([0.0, 1.0], dtype=D)
-    sol = ob.integrate(decay, torch.ones(2, 1, dtype=D), (0.0, ends), save=ob.Dense())
-    assert sol(0.0).tolist() == [[1.0], [1.0]]
-    assert torch.isnan(sol(0.5)[0]).all()
-    t = torch.tensor([0.25, 0.5], dtype=D, requires_grad=True)
-    sol = ob.integrate(decay, torch.ones(2, 1, dtype=D, requires_grad=True), (0.0, ends), save=ob.Dense(), rtol=1e-8)
-    slope = torch.autograd.grad(sol(t)[1].sum(), t)[0]
-    assert torch.allclose(slope, -torch.exp(-t.detach()), rtol=1e-4)
+def late(change):
+    """A fault that begins at t = 0.5, behind every probe of the start."""
+
+    def field(t, x):
+        return change(t, x) if float(t[0]) > 0.5 else -x
+
+    return field
 
 
-def test_gradient_to_save_times_alone_and_on_the_nodes():
-    times = torch.tensor([0.0, 0.25, 1.0], dtype=D, requires_grad=True)
-    sol = ob.integrate(decay, ONE, (0.0, 1.0), save=ob.At(times), rtol=1e-9, atol=1e-12)
-    assert float(sol.xs[0, 0]) == 1.0
-    assert float(sol.xs[0, 2]) == float(sol.x1)
-    assert torch.allclose(torch.autograd.grad(sol.xs.sum(), times)[0], -torch.exp(-times.detach()), rtol=1e-5)
+def noise(t, x):
+    return -x + torch.randn_like(x)
 
 
-def test_gradient_to_what_only_the_limiter_uses():
-    p = torch.tensor(0.5, dtype=D, requires_grad=True)
-    sol = ob.integrate(lambda t, x: 0 * x, ONE, (0.0, 1.0), after=lambda x: x * p, controller="fixed", first_step=0.5)
-    assert float(torch.autograd.grad(sol.x1.sum(), p)[0]) == pytest.approx(1.0)
+class Own(Exception):
+    pass
 
 
-def test_gradient_of_a_span_of_zero_length():
-    t0 = torch.tensor([0.0, 0.0], dtype=D, requires_grad=True)
-    t1 = torch.tensor([0.0, 1.0], dtype=D, requires_grad=True)
-    sol = ob.integrate(lambda t, x: -3.0 * x, torch.ones(2, 1, dtype=D), (t0, t1), rtol=1e-9, atol=1e-12)
-    g0, g1 = torch.autograd.grad(sol.x1.sum(), (t0, t1))
-    end = 3.0 * math.exp(-3.0)
-    assert torch.allclose(g0, torch.tensor([3.0, end], dtype=D), rtol=1e-5)
-    assert torch.allclose(g1, torch.tensor([-3.0, -end], dtype=D), rtol=1e-5)
+def raises(t, x):
+    raise Own
 
 
-def test_ends_given_as_lists_of_tensors_keep_their_graph():
-    t1 = torch.tensor(1.0, dtype=D, requires_grad=True)
-    sol = ob.integrate(decay, ONE, (0.0, [t1]), save=ob.At([t1 * 0.5, t1]), rtol=1e-9, atol=1e-12)
-    assert float(torch.autograd.grad(sol.x1.sum(), t1)[0]) == pytest.approx(-math.exp(-1), rel=1e-5)
-
-
-@pytest.mark.parametrize("method", ["tsit5", "rodas5p"])
-def test_saved_values_meet_what_the_limiter_kept(method):
-    sol = ob.integrate(
-        lambda t, x: -3 * torch.ones_like(x), ONE, (0.0, 1.0), after=lambda x: x.clamp_min(0.0), method=method,
-        save=ob.At([0.5, 0.8, 0.9, 1.0]), first_step=0.5, rtol=1e-2,
-    )  # fmt: skip
-    assert torch.allclose(sol.xs, torch.zeros_like(sol.xs), atol=1e-12)
-
-
-def test_a_transposed_layout_gives_the_same_bits():
-    n = 6
-
-    def f(t, x):
-        c = x.unbind(1)
-        return torch.stack([-(c[i] ** 3) + 0.3 * c[(i + 1) % n] * c[i - 1] + torch.sin((i + 1) * t) for i in range(n)]).T
-
-    x0 = torch.rand(5, n, generator=torch.Generator().manual_seed(0))
-    together = ob.integrate(f, x0, (0.0, 8.0), rtol=1e-5).x1
-    assert all(torch.equal(together[i], ob.integrate(f, x0[i : i + 1], (0.0, 8.0), rtol=1e-5).x1[0]) for i in range(5))
-
-
-@pytest.mark.parametrize("save", [[0.5, 1.0], torch.tensor([0.5]), "dense", None, ob.Dense, ob.Last])
-def test_what_is_no_save_policy_is_refused(save):
-    with pytest.raises(TypeError, match="save"):
-        ob.integrate(decay, ONE, (0.0, 1.0), save=save)
-
-
-@pytest.mark.parametrize("method", ["tsit5", "rodas5p"])
-def test_a_first_step_is_found_where_squares_overflow(method):
-    x0 = torch.zeros(1, 1)
-    sol = ob.integrate(lambda t, x: 1e14 * torch.ones_like(x), x0, (0.0, 1.0), method=method)
-    assert float(sol.x1) == pytest.approx(1e14, rel=1e-4)
-
-
-def test_inference_mode():
-    with torch.inference_mode():
-        sol = ob.integrate(decay, torch.ones(2, 1), (0.0, 1.0), save=ob.At([0.5]))
-        assert torch.isfinite(sol.xs).all()
-        assert int(ob.solve("lotka_volterra").result) == ob.Result.OK
-
-
-def test_a_limiter_of_another_shape_is_refused():
-    for over in ((0.0, 1.0), ob.Steps(1)):
-        with pytest.raises(ValueError, match="after"):
-            ob.integrate(decay, torch.tensor([[1.0, 2.0]]), over, method="heun", after=lambda x: x.sum(1, keepdim=True))
-
-
-def test_an_infinite_slope_at_the_end_spoils_no_saved_value():
-    x0 = ONE.clone().requires_grad_()
-
-    def f(t, x):
-        return x / torch.sqrt(1 - t)[:, None]
-
-    options = {"method": "euler", "controller": "fixed", "first_step": 0.25}
-    sol = ob.integrate(f, x0, (0.0, 1.0), save=ob.At([0.1, 0.9, 1.0]), **options)
-    assert torch.isfinite(sol.xs).all()
-    assert torch.isfinite(torch.autograd.grad(sol.xs.sum(), x0)[0]).all()
-
-
-def test_save_times_are_checked_before_the_field_is_called():
-    calls = []
-
-    def f(t, x):
-        calls.append(0)
-        return -x
-
-    with pytest.raises(ValueError, match="outside"):
-        ob.integrate(f, ONE.clone().requires_grad_(), (0.0, 1.0), save=ob.At([0.5, 7.0]))
-    for times in ("abc", None, [[0.1, 0.2], [0.3]]):
-        with pytest.raises(TypeError, match="times of At"):
-            ob.integrate(f, ONE, (0.0, 1.0), save=ob.At(times))
-    assert calls == []
-
-
-@pytest.mark.parametrize("end", [0.1, 0.3, 1.1, 2.2])
-def test_single_precision_times_may_name_the_end(end):
-    times = torch.linspace(0, end, 4, dtype=torch.float32)
-    sol = ob.integrate(decay, ONE, (0.0, end), save=ob.At(times))
-    assert float(sol.xs[0, -1]) == float(sol.x1)
-
-
-def test_a_trainable_law_inside_a_wrapper_is_refused_and_a_fixed_one_found():
-    class Law(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.p = torch.nn.Parameter(torch.tensor(1.0))
-
-        def start(self, x, tol):
-            return None
-
-        def forward(self, seen, memory):
-            return 0 * seen.h + 0.1 * self.p, None
-
-        def accepts(self, error, memory):
-            return error <= 1
-
-    for law in (ob.control.Bounded(Law()), ob.control.Smaller(ob.control.I, Law())):
-        with pytest.raises(ValueError, match="trainable"):
-            ob.integrate(decay, ONE, (0.0, 1.0), controller=law)
-    fixed = ob.control.AtTimes(ob.control.Fixed(), (0.55,))
-    sol = ob.integrate(decay, ONE, (0.0, 1.0), method="rk4", controller=fixed, first_step=0.1, save=ob.Every())
-    assert float((sol.ts - 0.55).abs().min()) < 1e-12
-
-
-BARE = {
-    "first_step": torch.ones(3),
-    "max_step": torch.ones(2, 1),
-    "time_limit": torch.ones(2),
-    "method": None,
-    "controller": 0.1,
-    "after": 3,
-    "callback": 3,
-    "jacobian": 3,
+WRONG = {  # field -> what it raises, and the words that name the cause
+    "one number for three": (lambda t, x: -x[:, :1], (ValueError, "broadcast")),
+    "one number for three, late": (late(lambda t, x: -x[:, :1]), (ValueError, "broadcast")),
+    "another rank": (lambda t, x: -x[..., None], (ValueError, "broadcast|shape")),
+    "nothing": (lambda t, x: [None] * len(x), (TypeError, "field|func")),
+    "a float": (lambda t, x: [1.0] * len(x), (TypeError, "field|func")),
+    "an array": (lambda t, x: -x.numpy(), (TypeError, "field|func")),
+    "edits its input": (lambda t, x: x.mul_(2), (ValueError, "in place")),
+    "edits its input and puts it back": (lambda t, x: -x.mul_(2) / 2, (ValueError, "in place")),
+    "edits its input, late": (late(lambda t, x: -x.mul_(1.0001)), (ValueError, "in place")),
+    "random": (noise, (ValueError, "random")),
+    "dropout": (lambda t, x: -torch.nn.functional.dropout(x, 0.5), (ValueError, "random")),
+    "raises": (raises, (Own, None)),
+    "raises, late": (late(raises), (Own, None)),
 }
 
 
-@pytest.mark.parametrize("name", BARE)
-def test_bare_tracebacks_became_sentences(name):
-    with pytest.raises((TypeError, ValueError), match=name):
-        ob.integrate(decay, torch.ones(2, 1), (0.0, 1.0), **{name: BARE[name]})
+@entry
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_field_is_told(entry, case):
+    f, (kind, words) = WRONG[case]
+    torch.manual_seed(0)
+    with pytest.raises(kind, match=words):
+        ENTRIES[entry](f, torch.tensor([1.0, 2.0, 3.0], dtype=D), 1.0)
 
 
-def test_more_of_the_kind():
-    with pytest.raises(TypeError, match="field"):
-        ob.integrate(None, torch.ones(2, 1), (0.0, 1.0))
-    with pytest.raises(TypeError, match="instance"):
-        ob.integrate(decay, torch.ones(2, 1), (0.0, 1.0), controller=ob.control.Fixed)
-    with pytest.raises(ValueError, match="at least one time"):
-        ob.control.AtTimes(ob.control.I, ())
-    with pytest.raises(ValueError, match="x0"):
-        ob.integrate(decay, 1.0, ob.Steps(2))
-    with pytest.raises(ValueError, match="one step"):
-        ob.integrate(decay, torch.ones(2, 3), ob.Steps(2), method="rodas5p", controller=ob.control.SE(3))
+NUMBERS = {  # field, start, end -> the result code that a failure must have, wherever it is solved
+    "nan at the start": (lambda t, x: x * math.nan, 1.0, 1.0, "NOT_FINITE"),
+    "inf at the start": (lambda t, x: x * math.inf, 1.0, 1.0, "NOT_FINITE"),
+    "nan from t=0.5": (lambda t, x: torch.where(t[:, None] > 0.5, math.nan, -x), 1.0, 1.0, "NOT_FINITE"),
+    "the root of less than nothing": (lambda t, x: -x.sqrt(), 1.0, 5.0, "NOT_FINITE"),
+    "blows up at t=1": (lambda t, x: x * x, 1.0, 2.0, "STEP_TOO_SMALL"),
+}
 
 
-def test_floats_and_gates_in_one_network_stack():
-    gates = ob.control.PerStep([ob.control.Fixed(), ob.control.SE(4)])
-    sol = ob.integrate(decay, torch.ones(2, 4, 3, 3), ob.Steps(2), method="euler", controller=gates, save=ob.Every())
-    assert sol.hs.shape == (2, 2, 4, 1, 1)
-    assert bool((sol.hs[:, 0] == 1.0).all())
+@entry
+@pytest.mark.parametrize("case", NUMBERS)
+def test_no_failure_is_ok(entry, case):
+    f, start, end, code = NUMBERS[case]
+    with pytest.raises(ob.SolveError, match=code) as caught:
+        ENTRIES[entry](f, torch.tensor([start], dtype=D), end)
+    (failure,) = caught.value.solution.failures
+    assert failure.result.name == code
+    assert "t=" in str(failure)
+    assert torch.isnan(caught.value.solution.x1).all()
 
 
-@pytest.mark.parametrize("method", ["tsit5", "rodas5p", "kvaerno5"])
-def test_forward_mode_over_the_start_is_not_dropped(method):
-    def end(x):
-        return ob.integrate(decay, x, (0.0, 1.0), method=method).x1
-
-    forward, tangent = torch.func.jacfwd(end)(ONE), torch.func.jvp(end, (ONE,), (torch.ones_like(ONE),))[1]
-    assert float(forward) == pytest.approx(math.exp(-1), rel=1e-3)
-    assert float(tangent) == pytest.approx(math.exp(-1), rel=1e-3)
-    if method == "tsit5":
-        assert float(torch.func.jacrev(end)(ONE)) == pytest.approx(math.exp(-1), rel=1e-3)
-
-
-def test_atol_of_one_system_has_its_shape():
-    atol = torch.tensor([1e-8, 1e-14, 1e-6], dtype=D)
-    assert int(ob.solve("robertson", method="rodas5p", rtol=1e-4, atol=atol).result) == ob.Result.OK
+@entry
+@pytest.mark.parametrize("method", ["tsit5", "rodas5p"])
+def test_chatter_ends_right_or_with_a_code(entry, method):
+    """x' = -sign(x) from 1: 0 from t = 1 on."""
+    try:
+        end = ENTRIES[entry](lambda t, x: -torch.sign(x), torch.ones(1, dtype=D), 2.0, method=method)
+    except ob.SolveError:
+        return
+    assert abs(float(end)) < 1e-2
 
 
-def test_fixed_steps_leave_no_sliver_for_the_end():
-    sol = ob.integrate(decay, ONE, (0.0, 1.0), method="rk4", controller="fixed", first_step=2e-4)
-    assert int(sol.stats.accepted) == 5000
+@entry
+def test_noise_that_begins_late_ends_in_a_code(entry):
+    chance = torch.Generator().manual_seed(0)
+
+    def f(t, x):
+        return -x + (torch.randn(x.shape, generator=chance, dtype=D) if float(t[0]) > 0.5 else 0.0)
+
+    limits = {"options": {"max_num_steps": 500}} if entry == "odeint" else {"max_steps": 500, "method": "tsit5"}
+    with pytest.raises(ob.SolveError):
+        ENTRIES[entry](f, torch.ones(1, dtype=D), 1.0, rtol=1e-8, **limits)
 
 
-def test_errors_of_the_kept_steps_survive_a_graph():
-    plain = ob.integrate(decay, ONE, (0.0, 1.0), save=ob.Every())
-    graph = ob.integrate(decay, ONE.clone().requires_grad_(), (0.0, 1.0), save=ob.Every())
-    assert torch.equal(plain.errors, graph.errors)
+@pytest.mark.parametrize("method", ["scipy:RK45", "scipy:LSODA", "scipy:BDF", "scipy:Radau"])
+def test_borrowed_methods_keep_the_contract(method):
+    bad = integrate(lambda t, x: x * math.nan, method=method, throw=False)
+    assert int(bad.result) == ob.Result.NOT_FINITE
+    assert int(integrate(lambda t, x: x * x, one(1.0), (0.0, 2.0), method=method, throw=False).result) != ob.Result.OK
+    with pytest.raises(ValueError, match="random"):
+        integrate(noise, method=method)
 
 
-def test_at_times_resolves_tiny_spans():
-    sol = ob.integrate(decay, ONE, (0.0, 2e-14), controller=ob.control.AtTimes(ob.control.I, (3e-15, 9e-15)), save=ob.Every())
-    for t in (3e-15, 9e-15):
-        assert float((sol.ts - t).abs().min()) < 1e-18
+# --- trajectories that depend on each other -------------------------------------------------------------------------------
+
+PAIR = torch.tensor([[1.0, 2.0, 3.0], [2.0, 0.5, 1.0], [0.3, 1.0, 4.0]], dtype=D)
+COUPLED = {
+    "mean over the batch": lambda t, x: -x + x.mean(0),
+    "largest of the batch": lambda t, x: -x / x.abs().max(),
+    "batch norm": torch.nn.BatchNorm1d(3, dtype=D),
+    "coupled from the middle on": lambda t, x: -x + torch.where(t[:, None] > 0.5, x.mean(0), 0.0),
+    "t along the wrong axis": lambda t, x: -t * x,
+    "cos t along the wrong axis": lambda t, x: torch.cos(t) * x,
+    "the first clock for all": lambda t, x: -t[0] * x,
+    "the mean clock for all": lambda t, x: -t.mean() * x,
+    "captured rates": lambda t, x: -PAIR[:, :1] * x,
+}
 
 
-def test_more_steps_than_layers_or_controllers_are_refused():
-    layers = ob.nets.Layers([torch.nn.Linear(2, 2) for _ in range(3)])
-    with pytest.raises(ValueError, match=r"ob\.Steps\(3\)"):
-        ob.integrate(layers, torch.ones(1, 2), ob.Steps(5), method="euler")
-    gates = ob.control.PerStep([ob.control.Fixed()] * 2)
-    with pytest.raises(ValueError, match="one for every step"):
-        ob.integrate(layers, torch.ones(1, 2), ob.Steps(3), method="euler", controller=gates)
+@pytest.mark.parametrize("case", COUPLED)
+@pytest.mark.parametrize("b", [2, 3, 40])
+def test_coupling_is_told(case, b):
+    f = COUPLED[case]
+    field = (lambda t, x: f(x)) if case == "batch norm" else f
+    x0 = PAIR.repeat(14, 1)[:b] if case != "captured rates" or b == 3 else None
+    if x0 is None:
+        return
+    with pytest.raises(ValueError, match=r"trajector|batch|broadcast|t\[:, None\]"):
+        ob.integrate(field, x0, (0.0, 1.0))
 
 
-def test_own_controllers_hear_what_is_wrong_with_their_answer():
-    class Law(ob.control.Controller):
-        def __init__(self, answer):
-            self.answer = answer
+# --- times, tolerances, states --------------------------------------------------------------------------------------------
 
-        def __call__(self, seen, memory):
-            return self.answer(seen)
+ODEINT = {
+    "unsorted": ({"t": torch.tensor([0.0, 2.0, 1.0])}, ValueError, "index 2"),
+    "twice": ({"t": torch.tensor([0.0, 0.0])}, ValueError, "index 1"),
+    "nan in t": ({"t": torch.tensor([0.0, math.nan])}, ValueError, "t: .*index 1"),
+    "inf in t": ({"t": torch.tensor([0.0, math.inf])}, ValueError, "t: .*index 1"),
+    "whole numbers in t": ({"t": torch.tensor([0, 1])}, TypeError, "t:"),
+    "list as t": ({"t": [0.0, 1.0]}, TypeError, "t:"),
+    "two dimensions of t": ({"t": torch.zeros(1, 2)}, ValueError, "t:"),
+    "both tolerances 0": ({"rtol": 0.0, "atol": 0.0}, ValueError, "both 0"),
+    "atol below 0": ({"atol": -1e-3}, ValueError, "atol"),
+    "rtol nan": ({"rtol": math.nan}, ValueError, "rtol"),
+    "rtol as text": ({"rtol": "1e-3"}, TypeError, "rtol"),
+    "rtol of another shape": ({"rtol": torch.ones(5)}, ValueError, "rtol"),
+    "nan in y0": ({"y0": torch.tensor([math.nan])}, ValueError, "y0"),
+    "inf in y0": ({"y0": torch.tensor([math.inf])}, ValueError, "y0"),
+    "empty y0": ({"y0": torch.zeros(0)}, ValueError, "y0"),
+    "whole numbers in y0": ({"y0": torch.ones(2, dtype=torch.int64)}, TypeError, "y0"),
+    "list as y0": ({"y0": [1.0]}, TypeError, "y0"),
+    "no function": ({"func": None}, TypeError, "func"),
+    "unknown method": ({"method": "dopri54"}, ValueError, "dopri5"),
+    "a number as method": ({"method": 3}, TypeError, "method"),
+    "text as options": ({"options": "abc"}, TypeError, "options"),
+    "first_step 0": ({"options": {"first_step": 0.0}}, ValueError, "first_step"),
+    "first_step as text": ({"options": {"first_step": "a"}}, TypeError, "first_step"),
+    "max_num_steps 0": ({"options": {"max_num_steps": 0}}, ValueError, "max_num_steps"),
+    "max_num_steps as text": ({"options": {"max_num_steps": "a"}}, TypeError, "max_num_steps"),
+    "step_size nan": ({"method": "rk4", "options": {"step_size": math.nan}}, ValueError, "step_size"),
+    "step_size below the last place": ({"method": "rk4", "options": {"step_size": 1e-12}}, ValueError, "step_size"),
+    "step_t nan": ({"options": {"step_t": [math.nan]}}, ValueError, "step_t"),
+    "jump_t as text": ({"options": {"jump_t": "x"}}, TypeError, "jump_t"),
+    "norm no function": ({"options": {"norm": 3}}, TypeError, "norm"),
+    "event_fn no function": ({"event_fn": 3}, TypeError, "event_fn"),
+    "event_fn nan": ({"event_fn": lambda t, y: y[0] * math.nan}, ValueError, "event.*nan"),
+    "event_fn never": (
+        {"event_fn": lambda t, y: y[0] + 1.0, "options": {"max_num_steps": 300}},
+        (ValueError, ob.SolveError),
+        "event_fn|MAX_STEPS",
+    ),
+    "unknown solver of SciPy": ({"method": "scipy_solver", "options": {"solver": "RK54"}}, ValueError, "RK45"),
+    "one part of two": ({"func": lambda t, y: (y[0],), "y0": (torch.ones(1), torch.ones(1))}, ValueError, "parts"),
+    "a broadcast part": ({"func": lambda t, y: (y[0], y[0]), "y0": (torch.ones(1), torch.ones(3))}, ValueError, "broadcast"),
+    "a tensor for a tuple": ({"func": lambda t, y: y[0], "y0": (torch.ones(1), torch.ones(1))}, TypeError, "tuple"),
+}
 
-    cases = {
-        "full_like": lambda seen: (0.1, None),
-        "return h, memory": lambda seen: seen.h,
-        "positive": lambda seen: (seen.h * math.nan, None),
-    }
-    for words, answer in cases.items():
-        with pytest.raises((TypeError, ValueError), match=words):
-            ob.integrate(decay, ONE, (0.0, 1.0), controller=Law(answer))
+
+@pytest.mark.parametrize("solver", [odeint, odeint_adjoint])
+@pytest.mark.parametrize("case", ODEINT)
+def test_the_drop_in_refuses_with_the_cause(case, solver):
+    given, kind, words = ODEINT[case]
+    if solver is odeint_adjoint and ("event_fn n" in case or "SciPy" in case):
+        return
+    given = {"func": lambda t, y: -y, "y0": torch.ones(2), "t": torch.linspace(0, 1, 2), **given}
+    with pytest.raises(kind, match=words):
+        solver(given.pop("func"), given.pop("y0"), given.pop("t"), **given)
 
 
-def test_times_given_as_the_span_are_told_where_they_belong():
-    with pytest.raises(TypeError, match=r"ob\.At"):
-        ob.integrate(decay, ONE, torch.linspace(0, 1, 5))
+def test_the_drop_in_runs_backward_and_over_one_time():
+    t = torch.tensor([1.0, 0.5, 0.0], dtype=D)
+    y = odeint(lambda s, v: -v, torch.ones(1, dtype=D), t)
+    assert torch.allclose(y[:, 0], torch.exp(1.0 - t), rtol=1e-6)
+    assert odeint(lambda s, v: -v, torch.ones(1), torch.zeros(1)).tolist() == [[1.0]]
 
 
-def test_a_solution_shows_what_matters():
-    text = repr(ob.integrate(decay, torch.ones(3, 2), (0.0, 1.0), save=ob.Every()))
-    assert "3 OK" in text
-    assert "x1 (3, 2)" in text
-    assert "tensor" not in text
+INTEGRATE = {
+    "sparse x0": ({"x0": torch.eye(2).to_sparse()}, TypeError, "x0.*to_dense"),
+    "x0 on the meta device": ({"x0": torch.ones(1, 1, device="meta")}, TypeError, "meta"),
+    "bool x0": ({"x0": torch.ones(1, 1, dtype=torch.bool)}, TypeError, "x0"),
+    "text in x0": ({"x0": [[1.0, "a"]]}, TypeError, "x0"),
+    "array as args": ({"f": lambda t, x, a: -x, "args": torch.ones(1, 1).numpy()}, TypeError, "args.*as_tensor"),
+    "infinite end": ({"over": (0.0, math.inf)}, ValueError, "t1"),
+    "text as end": ({"over": (0.0, "1")}, TypeError, "t1"),
+    "nothing as end": ({"over": (0.0, None)}, TypeError, "t1"),
+    "complex end": ({"over": (0.0, 1j)}, TypeError, "t1"),
+    "first_step nan": ({"first_step": math.nan}, ValueError, "first_step"),
+    "max_steps True": ({"max_steps": True}, TypeError, "max_steps"),
+    "max_steps 1e30": ({"max_steps": 10**30}, ValueError, "max_steps"),
+    "time_limit 0": ({"time_limit": 0}, ValueError, "time_limit"),
+    "throw as text": ({"throw": "no"}, TypeError, "throw"),
+    "nan event": ({"events": ob.Event(lambda t, x: x[:, 0] * math.nan)}, ValueError, "event 0.*nan"),
+    "text as events": ({"events": "x"}, TypeError, "events"),
+    "nan jump": ({"discontinuities": [math.nan]}, ValueError, "discontinuities"),
+    "nan mass": ({"method": "rodas5p", "mass": torch.full((3,), math.nan)}, ValueError, "mass"),
+    "unknown sparsity": ({"method": "rodas5p", "sparsity": "foo"}, ValueError, "sparsity"),
+    "jacobian of nothing": ({"method": "rodas5p", "jacobian": lambda t, x: None}, ValueError, "jacobian"),
+    "unknown keyword": ({"rtoll": 1e-3}, TypeError, "'rtol'"),
+    "torchode's word": ({"t_eval": [0.5]}, TypeError, r"ob\.At"),
+    "diffrax's word": ({"dt0": 0.1}, TypeError, "first_step"),
+    "torchdiffeq's word": ({"max_num_steps": 5}, TypeError, "max_steps"),
+    "grid with rtol below 0": ({"over": ob.Steps(2), "rtol": -1.0}, ValueError, "rtol"),
+    "grid with max_steps 0": ({"over": ob.Steps(2), "max_steps": 0}, ValueError, "max_steps"),
+    "grid edits its input": ({"over": ob.Steps(2), "f": lambda t, x: x.mul_(2)}, ValueError, "in place"),
+    "grid broadcasts": ({"over": ob.Steps(2), "f": lambda t, x: x[:, :1]}, ValueError, "broadcast"),
+}
 
 
-def test_plot_names_the_trajectory_that_is_not_there():
-    with pytest.raises(ValueError, match="there are 1"):
-        ob.integrate(decay, ONE, (0.0, 1.0), save=ob.Every()).plot(5)
+@pytest.mark.parametrize("case", INTEGRATE)
+def test_bad_input_is_refused_before_the_first_step(case):
+    given, kind, words = INTEGRATE[case]
+    given = {"method": "euler"} | given if isinstance(given.get("over"), ob.Grid) else given
+    with pytest.raises(kind, match=words):
+        integrate(**given)
+
+
+@pytest.mark.parametrize("ts", ["abc", None, torch.ones(2, 2)])
+def test_a_grid_of_no_numbers(ts):
+    with pytest.raises(TypeError, match="Grid: ts"):
+        ob.Grid(ts)
+    with pytest.raises(ValueError, match="Steps: n"):
+        ob.Steps(True)
+
+
+def test_nan_args_belong_to_their_trajectory():
+    rates = torch.tensor([[1.0], [math.nan], [2.0]], dtype=D)
+    sol = ob.integrate(lambda t, x, a: -a * x, torch.ones(3, 1, dtype=D), (0.0, 1.0), args=rates, throw=False, rtol=1e-6)
+    assert sol.result.tolist() == [ob.Result.OK, ob.Result.NOT_FINITE, ob.Result.OK]
+    assert sol.x1[::2, 0].tolist() == pytest.approx([math.exp(-1), math.exp(-2)], rel=1e-5)
+    assert "args" in sol.message
+
+
+def test_a_nan_event_later_ends_its_trajectory_alone():
+    event = ob.Event(lambda t, x: torch.where(t * x[:, 0] > 0.5, math.nan, x[:, 0] - 5.0))
+    x0, ends = torch.zeros(2, 1, dtype=D), torch.tensor([0.5, 2.0], dtype=D)
+    sol = ob.integrate(lambda t, x: torch.ones_like(x), x0, (0.0, ends), events=event, throw=False, max_step=0.1)
+    assert sol.result.tolist() == [ob.Result.OK, ob.Result.NOT_FINITE]
+    assert "event 0" in sol.message
+
+
+# --- limits of numbers ----------------------------------------------------------------------------------------------------
+
+
+def told(run) -> list[str]:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        run()
+    return [str(w.message) for w in said if issubclass(w.category, RuntimeWarning)]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rtol", "count"), [(torch.float32, 1e-7, 1), (D, 1e-20, 1), (torch.float32, 1e-4, 0), (D, 1e-12, 0)]
+)
+def test_a_tolerance_below_the_rounding_is_told_once(dtype, rtol, count):
+    def run():
+        for _ in range(3):
+            integrate(x0=one(1.0, dtype=dtype), rtol=rtol)
+
+    said = told(run)
+    assert len(said) == count
+    assert all("rtol" in words for words in said)
+
+
+@entry
+def test_a_clock_that_cannot_tell_the_times_of_the_span_is_told(entry):
+    begin, kind = 1e8, torch.float32
+
+    def f(t, x):
+        return torch.cos(t)[:, None] * torch.ones_like(x)
+
+    run = {
+        "integrate": lambda: ob.integrate(f, torch.zeros(1, 1), (begin, begin + 1.0)),
+        "solve": lambda: ob.solve(ob.Problem(f, torch.zeros(1), (begin, begin + 1.0)), method="tsit5"),
+        "odeint": lambda: odeint(lambda t, y: torch.cos(t) * torch.ones_like(y), torch.zeros(1, dtype=kind),
+                                 torch.tensor([begin, begin + 8.0], dtype=kind)),
+    }[entry]  # fmt: skip
+    with pytest.raises(ValueError, match="over: the field gets the time as float32"):
+        run()
+    assert told(lambda: ob.integrate(decay, torch.ones(1, 1), (begin, begin + 1.0))) == []  # looks at no time
+    middling = told(lambda: ob.integrate(f, torch.zeros(1, 1), (4e4, 4e4 + 1.0), rtol=1e-3))
+    assert len(middling) == 1
+    assert "float32" in middling[0]
+
+
+def test_an_unresolvable_span_is_no_success():
+    assert int(integrate(over=(1e17, 1e17 + 32.0), throw=False).result) == ob.Result.STEP_TOO_SMALL
+
+
+def rotation(t, x):
+    return torch.stack([x[:, 1], -x[:, 0]], 1)
+
+
+def test_the_budget_is_of_the_whole_solve():
+    sol = integrate(rotation, one(1.0, 0.0), (0.0, 100.0), max_steps=10, save=ob.At([0.5, 50.0, 100.0]), throw=False)
+    assert int(sol.result) == ob.Result.MAX_STEPS
+    assert int(sol.stats.accepted + sol.stats.rejected) == 10
+    assert torch.isfinite(sol.xs[0, 0]).all()  # what was reached
+    assert torch.isnan(sol.xs[0, 1:]).all()
+    t = torch.linspace(0.0, 100.0, 50, dtype=D)
+    with pytest.raises(ob.SolveError, match="max_num_steps"):
+        odeint(lambda s, y: torch.stack([y[1], -y[0]]), torch.tensor([1.0, 0.0], dtype=D), t, options={"max_num_steps": 60})
+
+
+def test_the_time_limit_ends_a_solve():
+    sol = integrate(rotation, one(1.0, 0.0), (0.0, 1e6), max_steps=10**9, time_limit=0.2, throw=False)
+    assert int(sol.result) == ob.Result.TIME_LIMIT
+
+
+@pytest.mark.parametrize("method", ["tsit5", "dopri5", "bosh3", "dopri8"])
+def test_stiffness_is_told_where_the_steps_run_out(method):
+    options = {"method": method, "max_steps": 300, "throw": False}
+    sol = integrate(lambda t, x: -1e5 * (x - torch.cos(t)[:, None]), one(1.0), (0.0, 10.0), **options)
+    assert "looks stiff" in sol.message
+    assert "rodas5p" in sol.message
+    wave = integrate(rotation, one(1.0, 0.0), (0.0, 1e4), **options)
+    assert "looks stiff" not in wave.message
+
+
+def test_a_long_stiff_solve_that_arrives_warns_once():
+    def run():
+        for _ in range(2):
+            integrate(lambda t, x: -1e4 * (x - torch.cos(t)[:, None]), one(1.0), (0.0, 0.8), rtol=1e-2, method="tsit5")
+
+    said = told(run)
+    assert len(said) == 1
+    assert "looks stiff" in said[0]
+
+
+def test_a_failure_on_a_grid_is_told():
+    sol = integrate(lambda t, x: x * x * 1e200, over=ob.Steps(5), method="euler")
+    assert int(sol.result) == ob.Result.NOT_FINITE
+    assert "NOT_FINITE" in sol.message
+
+
+# --- documented limits ----------------------------------------------------------------------------------------------------
+
+
+def test_a_narrow_pulse_is_found_where_its_edges_are_given():
+    def pulse(t, x):
+        return torch.where((t[:, None] > 0.5) & (t[:, None] < 0.501), 1000.0, 0.0) * torch.ones_like(x)
+
+    found = integrate(pulse, one(0.0), discontinuities=[0.5, 0.501])
+    assert float(found.x1) == pytest.approx(1.0, rel=1e-6)
+
+
+def test_two_crossings_in_one_step_are_found_with_max_step():
+    event = ob.Event(lambda t, x: (t - 0.5) ** 2 - 1e-4)
+    sol = integrate(events=event, max_step=0.005)
+    assert float(sol.t1) == pytest.approx(0.49, abs=1e-6)
+
+
+def test_interrupts_and_errors_of_callbacks_reach_the_caller():
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        integrate(callback=stop)
+    with pytest.raises(ZeroDivisionError):
+        integrate(callback=lambda _: 1 / 0)
+
+
+# --- torch.compile --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["node", "deq"])
+def test_layers_with_adaptive_solves_compile_around_them(which):
+    from odebridge.nets.node import DEQ, MLPField, NeuralODE, TanhCell
+
+    torch.manual_seed(0)
+    head = torch.nn.Linear(2 if which == "node" else 4, 2)
+    net = NeuralODE(MLPField(2), head=head) if which == "node" else DEQ(TanhCell(2, 4), 4, head=head)
+    x = torch.randn(5, 2)
+    y = torch.compile(net, backend="eager")(x)
+    g = torch.autograd.grad(y.sum(), list(net.parameters()))
+    z = net(x)
+    assert torch.equal(y, z)
+    assert all(torch.allclose(a, b) for a, b in zip(g, torch.autograd.grad(z.sum(), list(net.parameters())), strict=True))

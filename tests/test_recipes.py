@@ -148,7 +148,7 @@ def test_options_are_checked():
     recipe = RECIPES["node"]
     with pytest.raises(ValueError, match="'width'"):
         recipe.task(widht=3)
-    with pytest.raises(ValueError, match="of type int"):
+    with pytest.raises(ValueError, match="a whole number of at least 1"):
         recipe.task(width="many")
     with pytest.raises(ValueError, match="trains on annuli, moons"):
         recipe.task("digits")

@@ -70,7 +70,8 @@ def option_of(text: str, recipe: Recipe) -> tuple[str, Any]:
             return name, {"true": True, "false": False}[value.lower()]
         return name, type(known)(value)
     except (ValueError, KeyError):
-        raise ValueError(f"option: {name} is a {type(known).__name__}, such as {known!r}, not {value!r}.") from None
+        kinds = {bool: "true or false", int: "a whole number", float: "a number"}
+        raise ValueError(f"option: {name} is {kinds[type(known)]}, such as {str(known).lower()}, not {value!r}.") from None
 
 
 def prepare(plan: NodeTraining, seed: int) -> Prepared:

@@ -60,6 +60,11 @@ def configuration_hash(configuration: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(configuration).encode()).hexdigest()
 
 
+def check_of(row: Mapping[str, Any]) -> str:
+    """Start of the sha256 of a row without its own "check": a flipped byte costs the row, and is counted."""
+    return configuration_hash({k: v for k, v in row.items() if k != "check"})[:16]
+
+
 def finite(value: Any, path: str = "") -> tuple[Any, list[str]]:
     """The value with null in place of every NaN and infinity, and the paths of those: strict JSON has neither."""
     if isinstance(value, float):
@@ -137,6 +142,7 @@ class RunFolder:
     def append(self, row: Row) -> dict[str, Any]:
         """Write one row; when this returns it has reached the disk. Returns what was written."""
         written = line(row, self.suite)
+        written["check"] = check_of(written)
         text = json.dumps(written, allow_nan=False) + "\n"
         fresh = not (self.path / RESULTS).exists()
         with (self.path / RESULTS).open("ab") as file:
@@ -199,7 +205,13 @@ def _parsed(text: bytes) -> dict[str, Any] | None:
     except ValueError:  # JSON and UTF-8 errors alike
         return None
     known = isinstance(row, dict) and isinstance(row.get("schema"), int) and isinstance(row.get("configuration"), dict)
-    return row if known else None
+    if not known:
+        return None
+    try:  # rows of before checks were written have none
+        sound = "check" not in row or row["check"] == check_of(row)
+    except ValueError:  # NaN, which no row of ours holds
+        return None
+    return row if sound else None
 
 
 def _new_folder(out: Path, stem: str) -> Path:

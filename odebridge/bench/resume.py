@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from odebridge.bench.record import RESULTS, RUN, configuration_hash, finite, mended, read
+from odebridge.bench.record import RESULTS, RUN, configuration_hash, finite, mended, read, read_run
 from odebridge.bench.runner import Part
 
 STATE = "training.json"  # what the loop writes through `Keep`, beside its tensors
+
+
+def _page(folder: Path) -> dict[str, Any]:
+    """run.json, or a ValueError in a sentence."""
+    page = read_run(folder)
+    if not isinstance(page.get("settings"), dict) or page.get("hash") != configuration_hash(page["settings"]):
+        raise ValueError(f"resume: {str(folder / RUN)!r} is damaged, so that its settings are not known; start another run.")
+    return page
 
 
 def unfinished(folder: Path, suite: str, what: str) -> dict[str, Any]:
@@ -20,7 +27,7 @@ def unfinished(folder: Path, suite: str, what: str) -> dict[str, Any]:
     """
     if not (folder / RUN).is_file():
         raise FileNotFoundError(f"resume: {str(folder)!r} is not a run folder, it has no {RUN}.")
-    page = json.loads((folder / RUN).read_text())
+    page = _page(folder)
     if page.get("suite") != suite:
         raise ValueError(f"resume: {str(folder)!r} holds no training of {what}, but a run of the suite {page.get('suite')!r}.")
     if (folder / RESULTS).exists():
@@ -39,7 +46,7 @@ def begun(folder: Path, suite: str) -> dict[str, Any]:
     """The settings that a run of this suite began with; FileNotFoundError or ValueError, in a sentence, for another folder."""
     if not (folder / RUN).is_file():
         raise FileNotFoundError(f"resume: {str(folder)!r} is not a run folder, it has no {RUN}.")
-    page = json.loads((folder / RUN).read_text())
+    page = _page(folder)
     if page.get("suite") != suite:
         raise ValueError(f"resume: {str(folder)!r} holds no run of {suite!r}, but one of the suite {page.get('suite')!r}.")
     return page["settings"]

@@ -37,7 +37,9 @@ SUITES: dict[str, Callable[..., Path]] = {
 def bench(
     suite: Annotated[str, typer.Argument(help=" | ".join(SUITES))],
     out: Annotated[Path, typer.Option(help="folder that gets a folder for this run")] = Path("runs"),
-    seed: Annotated[int | None, typer.Option(help="of data, first weights and order of training; default: 0")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="of data, weights and order of training; default: 0")
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help=f"{' | '.join(IMAGES)}; default: Fashion-MNIST where it is installed, else digits")
     ] = None,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 import typer
 from typer.core import TyperGroup
 
@@ -35,15 +37,28 @@ class Commands(TyperGroup):
 
     def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
         """Run; exit codes as promised, whether called by the console script or by a test."""
-        try:
-            code = super().main(*args, standalone_mode=False, **more)
-        except Refused as error:
-            code = _say(str(error))
-        except USAGE_ERROR as error:
-            code = _say(_usage(error))
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            try:
+                code = super().main(*args, standalone_mode=False, **more)
+            except Refused as error:
+                code = _say(str(error))
+            except USAGE_ERROR as error:
+                code = _say(_usage(error))
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                code = _say(f"Out of memory: {str(error).splitlines()[0]} Try a smaller width, depth or batch.", 1)
         if standalone_mode:
             sys.exit(code if isinstance(code, int) else 0)
         return code
+
+    def invoke(self, ctx: Any) -> Any:
+        """The command; Ctrl-C ends it with a sentence and exit code 130."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(_say("Stopped. What was written is kept; a training goes on with --resume.", 130)) from None
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name, or a sentence with the nearest."""
@@ -53,9 +68,20 @@ class Commands(TyperGroup):
         return found
 
 
-def _say(sentence: str) -> int:
+def out_of_memory(error: BaseException) -> bool:
+    """Is it the machine's or the GPU's memory that has run out: PyTorch says so in a class on CUDA, in words on the CPU."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    """A warning as a sentence; what developers are told of old names is not for who types a command."""
+    if not issubclass(category, (DeprecationWarning, PendingDeprecationWarning, FutureWarning)):
+        typer.echo(f"odebridge: {message}", err=True)
+
+
+def _say(sentence: str, code: int = 2) -> int:
     typer.echo(f"odebridge: {' '.join(sentence.split())}", err=True)
-    return 2
+    return code
 
 
 def _usage(error: Any) -> str:

@@ -29,6 +29,7 @@ from odebridge.train import RECIPES, Epoch, History
 from odebridge.train.optimisers import OPTIMISERS, SCHEDULES
 from odebridge.train.plan import PRECISIONS
 
+SEEDS = 2**63 - 1
 EVERY = 1.0  # seconds between two lines of progress
 
 trainings = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, help="Train a network.")
@@ -103,7 +104,7 @@ def resnet(
     steps: Annotated[int | None, typer.Option(min=1, help="equal steps of a stage; default: one a block")] = None,
     rtol: Annotated[float | None, typer.Option(help="adaptive steps, for tied or linear depth weights")] = None,
     norm: Annotated[str | None, typer.Option(help=f"{' | '.join(NORMS)}; default: batch, group for continuous depth")] = None,
-    seed: Annotated[int | None, typer.Option(help="of first weights and order; default: 0")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=SEEDS, help="of first weights and order; default: 0")] = None,
     device: Annotated[str, typer.Option(help=" | ".join(DEVICES))] = "auto",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="write OUT/<id>/tensorboard too (extra: track)")] = False,
     out: Out = Path("runs"),
@@ -143,7 +144,7 @@ def node(
     rtol: Annotated[float | None, typer.Option(help="relative tolerance")] = None,
     regulariser: Annotated[str | None, typer.Option(help=" | ".join(REGULARISERS))] = None,
     option: Annotated[list[str] | None, typer.Option(help="another option of the variant, name=value; may be repeated")] = None,
-    seed: Annotated[int | None, typer.Option(help="of data, first weights and order; default: 0")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=SEEDS, help="of data, first weights and order; default: 0")] = None,
     out: Out = Path("runs"),
     resume: Resume = None,
 ) -> None:
@@ -158,7 +159,11 @@ def node(
     else:
         with refusing():
             recipe = lookup("variant", variant or "node", RECIPES)
-            options = {k: v for k, v in named.items() if v is not None} | dict(option_of(o, recipe) for o in option or [])
+            options = {k: v for k, v in named.items() if v is not None}
+            for name, value in (option_of(o, recipe) for o in option or []):
+                if name in options:
+                    raise Refused(f"--option: {name} is given twice, as {options[name]!r} and as {value!r}; write it once.")
+                options[name] = value
             plan = NodeTraining(
                 recipe.name, data or recipe.data, epochs or recipe.epochs, batch_size or recipe.batch_size,
                 recipe.lr if lr is None else lr, recipe.given(options),

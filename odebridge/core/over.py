@@ -23,7 +23,10 @@ class Grid:
     ts: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        ts = tuple(float(t) for t in self.ts)
+        try:
+            ts = tuple(float(t) for t in self.ts)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"Grid: ts must hold numbers, the nodes in order; got {self.ts!r} ({error}).") from error
         object.__setattr__(self, "ts", ts)
         bad = next((i for i, t in enumerate(ts) if not math.isfinite(t)), None)
         if bad is not None:
@@ -35,6 +38,6 @@ class Grid:
 
 def Steps(n: int) -> Grid:
     """N steps of length 1 from 0: the layers of a residual network are the nodes 0, 1, ..., n."""
-    if not isinstance(n, int) or n < 1:
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise ValueError(f"Steps: n must be a whole number of at least 1, got {n!r}.")
     return Grid(tuple(float(i) for i in range(n + 1)))

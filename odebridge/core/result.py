@@ -158,6 +158,10 @@ class Solution:
     @property
     def message(self) -> str:
         """One sentence for each trajectory that failed, or "all trajectories reached the end" (or an event)."""
+        if self.codes is None:  # a grid keeps no failures: x1 alone can tell
+            bad = (self.result.reshape(-1) != int(Result.OK)).nonzero()[:, 0].tolist()
+            if bad:
+                return "\n".join(f"trajectory {i} ended with values that are not finite (NOT_FINITE)." for i in bad)
         stopped = self.codes is not None and bool((self.codes == int(Result.EVENT)).any())
         fine = "all trajectories reached the end" + (" or a terminal event" if stopped else "")
         return "\n".join(map(str, self.failures)) or fine
@@ -213,10 +217,8 @@ def _shapes(tree: Any) -> str:
 class SolveError(RuntimeError):
     """Raised with `throw=True` after all trajectories have finished, if one of them failed. `.solution` holds the outcome."""
 
-    def __init__(self, solution: Solution) -> None:
+    def __init__(self, solution: Solution, hint: str = "Pass throw=False to get the other trajectories and the codes.") -> None:
         self.solution = solution
         failed = solution.failures
         more = f"\n({len(failed) - 3} more; all in .solution.failures)" if len(failed) > 3 else ""
-        super().__init__(
-            "\n".join(map(str, failed[:3])) + more + "\nPass throw=False to get the other trajectories and the codes."
-        )
+        super().__init__("\n".join(map(str, failed[:3])) + more + f"\n{hint}")

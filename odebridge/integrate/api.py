@@ -19,7 +19,7 @@ from odebridge.core.over import Grid
 from odebridge.core.protocols import Counts, Field, Jacobian, Method, StepController
 from odebridge.core.result import Solution, SolveError
 from odebridge.core.shapes import dual, real_dtype
-from odebridge.integrate import check
+from odebridge.integrate import check, probe
 from odebridge.integrate.adjoint import Adjoint
 from odebridge.integrate.borrowed import Wishes, borrow
 from odebridge.integrate.direct import Direct
@@ -134,8 +134,7 @@ def integrate(
     x0 = check.state(x0)
     f = BoundField(field, args, jacobian, mass_matrix(mass, x0, scheme), structure(sparsity, x0))
     check.save(save)
-    if not isinstance(compile, bool):
-        raise TypeError(f"compile: must be True or False, got {compile!r}.")
+    check.truth(compile=compile, throw=throw)
     check.functions(field=field, after=after, jacobian=jacobian, callback=callback)
     happenings = checked_events(events)
     if not callable(getattr(scheme, "step", None)):
@@ -143,6 +142,7 @@ def integrate(
     check.complex_state(x0, scheme)
     if isinstance(where, Grid):
         check.span_only(events=happenings, discontinuities=discontinuities, nonnegative=nonnegative)
+        check.unused(rtol, atol, first_step, max_step, max_steps, time_limit)
         law = Fixed() if controller is None else _law(controller)
         if compile:
             words = "compile=True: a grid is walked by the eager loop; use torch.compile on what calls it."
@@ -170,7 +170,8 @@ def integrate(
     if jumping is not None:
         law = AtTimes(law, jumping.inner)
         f = replace(f, window=jumping.piece(t0, course.sign).window)
-    slope = check.first_slope(f, t0, t1, x0, probed=first_step is None)
+    slope = probe.first_slope(f, t0, t1, x0)
+    probe.clock(f, t0, t1, x0, slope, tol)
     f = replace(f, structure=detected(sparsity, f, t0, x0), tol=tol, tally=Tally(len(x0)))
     check_consistent(f, t0, x0, slope, tol)
     crossing, levels = crossings(happenings, t0, x0, args, scheme, after is not None, course.sign)

@@ -12,7 +12,7 @@ from torch.func import vjp
 
 from odebridge.control.catalogue import CONTROLLERS
 from odebridge.core.names import lookup
-from odebridge.core.result import Result, Solution
+from odebridge.core.result import Result, Solution, SolveError
 from odebridge.core.shapes import leaves, per_sample, take, tree_map
 from odebridge.core.tolerance import Tolerance
 from odebridge.integrate.dense import Interpolant, evaluate
@@ -225,9 +225,10 @@ class Backward:
         back = replace(task, f=f, course=course, tol=tol, save=quadrature, after=None, first_step=first, slope=f(t, z))
         sol = back.found()
         if sol.failures:
-            raise RuntimeError(
-                f"gradient: the backward solve failed: {sol.failures[0]} Use ob.Replay(), or a stiff method with "
-                "ob.Adjoint(state='interpolated')."
+            raise SolveError(
+                sol,
+                "gradient: this was the solve backward in time. Use ob.Replay(), or a stiff method with "
+                "ob.Adjoint(state='interpolated').",
             )
         end = sol.x1
         if self.track is None:

@@ -19,7 +19,7 @@ from odebridge.core.protocols import Counts
 from odebridge.core.result import Failure, Result, Solution
 from odebridge.core.shapes import tree_map
 from odebridge.core.tolerance import Tolerance
-from odebridge.integrate import check
+from odebridge.integrate import check, probe
 from odebridge.integrate.leaves import hides_leaves
 from odebridge.integrate.save import At, Course, Dense, Every, Last, Save, clock_values, part, save_times
 from odebridge.integrate.span import Progress
@@ -119,7 +119,7 @@ def _checked(name: str, field: Callable[..., Tensor], x0: Any, over: Any, wishes
     t0, t1 = check.moment("t0", where.t0, x0), check.moment("t1", where.t1, x0)
     course = Course(x0, t0, t1, torch.where(t1 < t0, -1.0, 1.0).double())
     f = BoundField(field, wishes.args, wishes.jacobian)
-    slope = check.first_slope(f, t0, t1, x0)
+    slope = probe.first_slope(f, t0, t1, x0)
     if torch.is_grad_enabled() and (any(v.requires_grad for v in (slope, x0, t0, t1)) or hides_leaves(field)):
         raise ValueError(
             f"gradient: method {name!r} runs outside of PyTorch and has none, and x0, the span or the field requires one; "

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+import warnings
 from dataclasses import fields, is_dataclass
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from odebridge.core.over import Grid, Span
 from odebridge.core.protocols import StepController
 from odebridge.core.shapes import real_dtype
+from odebridge.core.told import outside
 from odebridge.core.tolerance import Tolerance
 from odebridge.integrate.save import At, Dense, Every, Last, clock_values
-from odebridge.integrate.system import BoundField, check_output
 from odebridge.methods.explicit_rk import ExplicitRK
-
-LOOK = 16  # trajectories that the field is tried on
 
 
 def state(x0: Any) -> Tensor:
@@ -32,6 +31,9 @@ def state(x0: Any) -> Tensor:
                 f"x0: must be a tensor or something a tensor can be made of, got {type(x0).__name__} ({error})."
             ) from error
         x0 = x0.to(torch.get_default_dtype()) if not x0.is_complex() else x0
+    if x0.layout != torch.strided or x0.device.type == "meta":
+        what = "on the meta device, which holds no numbers" if x0.device.type == "meta" else f"of layout {x0.layout}"
+        raise TypeError(f"x0: is {what}; give a dense tensor of numbers, x0.to_dense() of a sparse one.")
     if not x0.is_floating_point():
         if x0.is_complex():
             return x0
@@ -123,7 +125,13 @@ def tolerance(rtol: Any, atol: Any, x0: Tensor) -> Tolerance:
     if bool(((r.expand(len(x0)).reshape(-1, *(1,) * (x0.dim() - 1)) == 0) & (a == 0)).any()):
         raise ValueError("rtol, atol: are both 0; at least one of them must be positive.")
     # Below about 100 roundings of the dtype the error estimate is noise, and no step would ever pass; 0 means atol alone.
-    r = torch.where(r == 0, 0.0, r.clamp_min(100 * torch.finfo(x0.dtype).eps)).expand(len(x0))
+    lowest = 100 * torch.finfo(x0.dtype).eps
+    if bool(((r > 0) & (r < lowest)).any()):
+        kind = str(real_dtype(x0)).removeprefix("torch.")
+        fix = "; for more digits write x0.double()" if kind == "float32" else ""
+        words = f"rtol: is below 100 roundings of {kind} and read as {lowest:.2g}{fix}."
+        warnings.warn(words, RuntimeWarning, stacklevel=outside())
+    r = torch.where(r == 0, 0.0, r.clamp_min(lowest)).expand(len(x0))
     bad = ((a == 0) & (x0 == 0)).nonzero()
     if len(bad):
         index = tuple(int(i) for i in bad[0])
@@ -131,6 +139,13 @@ def tolerance(rtol: Any, atol: Any, x0: Tensor) -> Tolerance:
             f"atol: is 0 where x0 is 0 (index {index}), so that no error is small enough; give a positive atol there."
         )
     return Tolerance(r.contiguous(), a.contiguous())
+
+
+def truth(**given: Any) -> None:
+    """Each is True or False."""
+    for name, value in given.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name}: must be True or False, got {value!r}.")
 
 
 def positive(name: str, value: Any, b: int | None = None) -> None:
@@ -154,8 +169,23 @@ def whole(name: str, value: Any) -> None:
     """A whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name}: must be a whole number of at least 1, got {value!r}.")
-    if value < 1:
-        raise ValueError(f"{name}: must be a whole number of at least 1, got {value!r}.")
+    if not 1 <= int(value) < 2**63:
+        raise ValueError(
+            f"{name}: must be a whole number of at least 1{', below 2^63' if int(value) > 1 else ''}, got {value!r}."
+        )
+
+
+def unused(rtol: Any, atol: Any, first_step: Any, max_step: Any, max_steps: Any, time_limit: Any) -> None:
+    """What a grid does not look at must make sense all the same; tensors are left alone."""
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if isinstance(value, (str, bool)) or value is None:
+            raise TypeError(f"{name}: must be a number or a tensor, got {value!r}.")
+        if isinstance(value, (int, float)) and not 0.0 <= value < math.inf:
+            raise ValueError(f"{name}: must be finite and at least 0, got {value!r}.")
+    for name, value in (("first_step", first_step), ("max_step", max_step), ("time_limit", time_limit)):
+        if not isinstance(value, Tensor):
+            positive(name, value)
+    whole("max_steps", max_steps)
 
 
 def functions(**given: Any) -> None:
@@ -201,91 +231,14 @@ def arguments(args: Any, x0: Tensor, path: str = "args") -> None:
                 f"{path}: has shape {tuple(args.shape)}; every tensor in args belongs to the trajectories and needs the "
                 f"leading dimension b={len(x0)}. Keep shared weights in the field itself (module or closure)."
             )
+    elif isinstance(args, np.ndarray):
+        raise TypeError(f"{path}: is a numpy array, which cannot be gathered like a tensor; write torch.as_tensor(...).")
     elif isinstance(args, dict):
         for key, value in args.items():
             arguments(value, x0, f"{path}[{key!r}]")
     elif isinstance(args, (tuple, list)):
         for i, value in enumerate(args):
             arguments(value, x0, f"{path}[{i}]")
-
-
-def first_slope(f: BoundField, t0: Tensor, t1: Tensor, x0: Tensor, probed: bool = False) -> Tensor:
-    """f(t0, x0), with the mistakes that the first calls show told in a sentence.
-
-    probed: the caller calls the field again soon, and looks by `unwritten`; a call of a field may be what costs most.
-    """
-    t, versions = t0.clone(), _version(x0)
-    before = _version(t)
-    try:
-        slope = f(t, x0)
-    except RuntimeError as error:
-        if "must match" not in str(error):
-            raise
-        raise ValueError(
-            f"field: shapes do not match ({error}). x has shape {tuple(x0.shape)} and t {tuple(t0.shape)}: to multiply a "
-            "state (b, n) by time write t[:, None] * x, by a parameter (b,) p[:, None] * x; nothing is broadcast."
-        ) from error
-    if _version(x0) != versions or _version(t) != before:
-        raise ValueError("field: changes its input x or t in place; work on a copy (x * 2 instead of x.mul_(2)).")
-    if len(x0) > 1:
-        with unwritten(slope):
-            _same_alone(f, t0, t1, x0, slope)
-    elif not probed:
-        with unwritten(slope), torch.no_grad():
-            f(t0.clone(), x0)
-    return slope
-
-
-@contextmanager
-def unwritten(slope: Tensor) -> Iterator[None]:
-    """Calls of the field in here must not write into what an earlier one has returned."""
-    written = _version(slope)
-    yield
-    if _version(slope) != written:
-        raise ValueError("field: writes every result into the same tensor, and a step needs several of them; return a new one.")
-
-
-def _version(x: Tensor) -> int:
-    return 0 if x.is_inference() else x._version
-
-
-@torch.no_grad()
-def _same_alone(f: BoundField, t0: Tensor, t1: Tensor, x0: Tensor, slope: Tensor) -> None:
-    """The slope of trajectory 0 must not change when the others leave, nor when they are elsewhere at another time."""
-    t, x = t0.detach(), x0.detach()
-    one = torch.zeros(1, dtype=torch.int64, device=x0.device)
-    try:
-        alone = f.take(one)(t[:1], x[:1])
-    except Exception as error:
-        raise ValueError(
-            f"field: fails for trajectory 0 alone ({type(error).__name__}: {error}). Finished trajectories leave the batch, "
-            "so a tensor of shape (b, ...) must not be captured by the field: pass it as args=..., and write f(t, x, args)."
-        ) from error
-    check_output(alone, x0[:1])
-    # Equal rows and equal times hide coupling and a wrong broadcast of t, so the others are moved for one more look.
-    # A few of them are enough; all of them where the batch may be as long as a state, so that times could be spread over it.
-    some = f if len(x0) <= 2 * LOOK else f.take(torch.arange(LOOK, device=x0.device))
-    x, t = (x0.detach(), t0.detach()) if some is f else (x[:LOOK], t[:LOOK])
-    away = torch.arange(len(x), device=x0.device) / len(x)
-    later = t + away * (t1.detach()[: len(x)] - t)
-    try:
-        moved = some(later, x * (1.0 + 0.01 * (away > 0).to(x.dtype).reshape(-1, *(1,) * (x.dim() - 1))))
-    except Exception as error:
-        if some is f:
-            raise
-        raise ValueError(
-            f"field: fails for {LOOK} trajectories of {len(x0)} ({type(error).__name__}: {error}). Finished trajectories leave "
-            "the batch: pass a tensor of shape (b, ...) as args=..., and multiply by t of shape (b,) as t[:, None]."
-        ) from error
-    scale = slope[:1].abs().amax() + x[:1].abs().amax()
-    allowed = 1e3 * torch.finfo(x0.dtype).eps ** 0.75 * scale
-    apart = torch.maximum((alone - slope[:1]).abs().amax(), (moved[:1] - slope[:1]).abs().amax())
-    if bool(torch.isfinite(scale)) and bool(apart > allowed):
-        raise ValueError(
-            "field: the slope of trajectory 0 depends on the others in the batch. Either trajectories are coupled (batch norm "
-            "in training mode, a sum over dim 0), or t of shape (b,) is broadcast along the wrong axis (write t[:, None]), or "
-            "the field is random (dropout), or it captured a (b, ...) tensor (pass it as args=...)."
-        )
 
 
 def save(value: Any) -> None:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from typing import Any, ParamSpec
 
+import torch
+
+from odebridge.core.compiling import untraced
+from odebridge.core.names import nearest
+from odebridge.core.over import Grid
 from odebridge.core.result import Result, Solution, SolveError
 from odebridge.core.shapes import tree_map
 from odebridge.integrate.nests import flattened, in_parts, is_nest
@@ -15,9 +21,14 @@ P = ParamSpec("P")
 
 def edged(solver: Callable[P, Solution]) -> Callable[P, Solution]:
     """A solver of tensors that takes solutions and nests of tensors as x0, too."""
+    known = [p.name for p in signature(solver).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
     @wraps(solver)
     def integrate(field: Any, x0: Any, over: Any, **options: Any) -> Solution:
+        if torch.compiler.is_compiling() and not isinstance(over, Grid):
+            return untraced(integrate, field, x0, over, **options)
+        if unknown := [name for name in options if name not in known]:
+            raise TypeError(f"integrate: has no keyword {unknown[0]!r}: {_meant(unknown[0], known)}")
         if not isinstance(x0, Solution) and not is_nest(x0):
             return solver(field, x0, over, **options)  # type: ignore[call-arg]
         single = isinstance(x0, Solution) and x0.single
@@ -36,6 +47,23 @@ def edged(solver: Callable[P, Solution]) -> Callable[P, Solution]:
         return sol
 
     return integrate  # type: ignore[return-value]
+
+
+# What others call it.
+ELSEWHERE = {
+    "t_eval": "write save=ob.At(times).", "dense_output": "write save=ob.Dense().", "t_span": "it is the third argument.",
+    "y0": "it is the second argument, x0.", "t": "give over=(t0, t1) and save=ob.At(times).",
+    "solver": "did you mean 'method'?",
+    "dt0": "did you mean 'first_step'?", "h0": "did you mean 'first_step'?", "dt": "did you mean 'first_step'?",
+    "max_num_steps": "did you mean 'max_steps'?", "jac": "did you mean 'jacobian'?",
+    "timeout": "did you mean 'time_limit'?", "timeout_s": "did you mean 'time_limit'?", "event_fn": "did you mean 'events'?",
+    "jump_t": "did you mean 'discontinuities'?",
+    "on_failure": "did you mean 'throw'?", "adjoint": "write gradient=ob.Adjoint().",
+}  # fmt: skip
+
+
+def _meant(name: str, known: list[str]) -> str:
+    return ELSEWHERE.get(name) or nearest(name, known)
 
 
 def _going_on(sol: Solution, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

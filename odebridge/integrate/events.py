@@ -87,6 +87,13 @@ def _conditions(events: tuple[Event, ...], t0: Tensor, x0: Tensor, args: Any) ->
     """The events with what they are at the start, checked: also that trajectory 0 does not depend on the others."""
     conditions = [_Condition(e, args is not None and _takes_three(e.condition), i) for i, e in enumerate(events)]
     values = [c(t0, x0, args) for c in conditions]
+    for condition, value in zip(conditions, values, strict=True):
+        bad = torch.isnan(value).nonzero()
+        if len(bad):
+            raise ValueError(
+                f"events: the condition of event {condition.number} is nan for trajectory {int(bad[0, 0])} at the start, "
+                f"t={float(t0[bad[0, 0]]):.6g}; it must be a number there."
+            )
     one = torch.zeros(1, dtype=torch.int64, device=x0.device)
     for condition, value in zip(conditions, values, strict=True) if len(x0) > 1 else ():
         captured = "so a tensor of shape (b, ...) must not be captured: pass it as args=..., and write condition(t, x, args)."
@@ -181,6 +188,7 @@ class Crossings:
     like: Tensor  # the start, whose shape and dtype the kept states have
     steps: Int[Tensor, " b"] = field(init=False)
     kept: list[list[_Kept]] = field(init=False)
+    lost: dict[int, int] = field(default_factory=dict)  # trajectory -> the event whose condition became nan
 
     def __post_init__(self) -> None:
         self.steps = torch.zeros(len(self.like), dtype=torch.int64, device=self.like.device)
@@ -196,6 +204,7 @@ class Crossings:
         number = self.steps[ids]
         self.steps = self.steps.index_add(0, ids, tried.kept.to(torch.int64))
         self.before = [v.index_copy(0, ids, new) for v, new in zip(self.before, now, strict=True)]
+        lanes = self._without_sign(lanes, tried, now)
         if not bool(torch.stack(fires).any()):
             return lanes, tried
         tried = tried._replace(powers=coefficients(self.method, tried, self.limited))
@@ -207,6 +216,15 @@ class Crossings:
         tried, cut = self._occur(tried, fires, times, number, self.kept)
         result = torch.where(cut, int(Result.EVENT), lanes.result)
         return lanes._replace(t=torch.where(cut, tried.t1, lanes.t), x=merge(cut, tried.x1, lanes.x), result=result), tried
+
+    def _without_sign(self, lanes: Lanes, tried: Attempt, now: list[Tensor]) -> Lanes:
+        """A condition that is nan after a kept step could change its sign unseen: the trajectory fails there."""
+        undefined = torch.isnan(torch.stack(now)) & tried.kept
+        if not bool(undefined.any()):
+            return lanes
+        for j, i in undefined.nonzero().tolist():
+            self.lost.setdefault(int(lanes.ids[i]), self.conditions[j].number)
+        return lanes._replace(result=torch.where(undefined.any(0), int(Result.NOT_FINITE), lanes.result))
 
     def _occur(
         self, tried: Attempt, fires: list[Tensor], times: list[Tensor], number: Tensor, kept: list[list[_Kept]]

@@ -14,8 +14,9 @@ from torch import Tensor
 from odebridge.core.protocols import Counts, Method, Observation, StepController
 from odebridge.core.result import RUNNING, Failure, Result, Solution
 from odebridge.core.shapes import every, merge, tree_map
+from odebridge.core.told import outside
 from odebridge.core.tolerance import Tolerance
-from odebridge.integrate import check
+from odebridge.integrate import check, probe
 from odebridge.integrate.engine import engine
 from odebridge.integrate.events import Crossings
 from odebridge.integrate.gradient import StepTape, beyond
@@ -23,7 +24,9 @@ from odebridge.integrate.jumps import Jumps
 from odebridge.integrate.loops import After, Attempt, Lanes, Trying, attempt, reach
 from odebridge.integrate.save import At, Course, Dense, Last, Recorder, Save, recorder
 from odebridge.integrate.start import first_step
+from odebridge.integrate.stiffness import LONG, limit, looks_stiff, stretch
 from odebridge.integrate.system import BoundField
+from odebridge.methods.explicit_rk import ExplicitRK
 
 
 class Progress(NamedTuple):
@@ -50,6 +53,10 @@ class Extras:
 
     crossings: Crossings | None = None
     jumps: Jumps | None = None
+
+
+NO_START = "gets a slope that is not finite at its very start; look at x0, args and the field there"
+RAN_OUT = {int(Result.MAX_STEPS): "max_steps", int(Result.TIME_LIMIT): "time_limit"}
 
 
 class _Watch:
@@ -97,7 +104,22 @@ class _Watch:
         failed = (lanes.result > int(Result.OK)) & (lanes.result != int(Result.EVENT))
         if bool(failed.any()):
             known = {f.trajectory for f in self.failures}
-            self.failures += [_failure(lanes, tried, int(i)) for i in failed.nonzero()[:, 0] if int(lanes.ids[i]) not in known]
+            new = [int(i) for i in failed.nonzero()[:, 0] if int(lanes.ids[i]) not in known]
+            self.failures += [_failure(lanes, tried, i, self._why(lanes, tried, i)) for i in new]
+
+    def _why(self, lanes: Lanes, tried: Attempt, i: int) -> str | None:
+        """More than the code says, where more is known."""
+        crossings, lane = self.extras.crossings, int(lanes.ids[i])
+        if crossings is not None and lane in crossings.lost:
+            return f"cannot go on, because the condition of event {crossings.lost[lane]} became nan"
+        spent = int(lanes.result[i]) in (Result.MAX_STEPS, Result.TIME_LIMIT)
+        if spent and isinstance(self.method, ExplicitRK):
+            one = torch.tensor([i], device=lanes.t.device)
+            f = replace(self.f, args=lanes.args, tol=lanes.tol, tally=None).take(one)
+            reach = stretch(f, lanes.t[one], lanes.x[one], lanes.slope[one], tried.dt[one])
+            if float(reach) >= limit(self.method.order):
+                return f"used up {RAN_OUT[int(lanes.result[i])]}, and {looks_stiff(self.method.name, float(reach))}"
+        return None
 
 
 def _over_jumps(lanes: Lanes, f: BoundField, method: Method, jumps: Jumps) -> Lanes:
@@ -113,11 +135,23 @@ def _over_jumps(lanes: Lanes, f: BoundField, method: Method, jumps: Jumps) -> La
     return lanes._replace(piece=piece, slope=slope, memory=memory, counts=counts)
 
 
-def _failure(lanes: Lanes, tried: Attempt, i: int) -> Failure:
+def _failure(lanes: Lanes, tried: Attempt, i: int, advice: str | None) -> Failure:
     scaled = (tried.step.error if tried.step.error is not None else tried.x1 - tried.x0)[i] / tried.weights[i]
     worst = torch.where(torch.isfinite(scaled) & torch.isfinite(tried.slope1[i]), scaled.abs(), torch.inf).reshape(-1)
     component = int(worst.argmax())
-    return Failure(int(lanes.ids[i]), Result(int(lanes.result[i])), float(lanes.t[i]), float(tried.dt[i]), component)
+    return Failure(int(lanes.ids[i]), Result(int(lanes.result[i])), float(lanes.t[i]), float(tried.dt[i]), component, advice)
+
+
+def _tell_of_stiffness(method: ExplicitRK, f: BoundField, lanes: Lanes) -> None:
+    """A long solve that got there all the same: warn where its steps are as long as stability allows."""
+    one = lanes.tries.argmax().reshape(1)
+    if int(lanes.result[one]) != int(Result.OK):
+        return  # the failure says it
+    here = replace(f, args=lanes.args, tol=lanes.tol, tally=None, window=lanes.piece and lanes.piece.window).take(one)
+    reach = float(stretch(here, lanes.t[one], lanes.x[one], lanes.slope[one], lanes.h[one]))
+    if reach >= limit(method.order):
+        words = f"trajectory {int(one)} {looks_stiff(method.name, reach)} It took {int(lanes.tries[one])} tries."
+        warnings.warn(words, RuntimeWarning, stacklevel=outside())
 
 
 @dataclass(frozen=True)
@@ -150,7 +184,7 @@ class Task:
         f = replace(f, window=piece and piece.window)
         span = (t1 - t0).abs()
         if self.first_step is None:
-            with check.unwritten(self.slope):
+            with probe.unwritten(self.slope):
                 h = first_step(f, t0, x0, self.slope, span, sign, tol, self.method.error_order or self.method.order)
         else:
             h = torch.as_tensor(self.first_step, dtype=torch.float64, device=x0.device).expand(len(x0)).contiguous()
@@ -168,13 +202,12 @@ class Task:
         )  # fmt: skip
         keeper = recorder(self.save, self.course, self.method, self.after is not None)
         watch = _Watch(self.course, self.limits, tape, keeper, extras, f, self.method)
-        watch.failures += [
-            Failure(
-                int(i), Result.NOT_FINITE, float(t0[i]), 0.0, int((~torch.isfinite(self.slope[i])).reshape(-1).float().argmax())
-            )
-            for i in not_finite.nonzero()[:, 0]
-        ]
+        for i in map(int, not_finite.nonzero()[:, 0]):
+            worst = int((~torch.isfinite(self.slope[i])).reshape(-1).float().argmax())
+            watch.failures.append(Failure(i, Result.NOT_FINITE, float(t0[i]), 0.0, worst, NO_START))
         lanes = self._reached(lanes, f, watch, trying or self.trying)
+        if isinstance(method := self.method, ExplicitRK) and int(lanes.tries.max()) > LONG:
+            _tell_of_stiffness(method, f, lanes)
         saved = keeper.packed()
         failures = tuple(sorted(watch.failures, key=lambda fail: fail.trajectory))
         return Solution(

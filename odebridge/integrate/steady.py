@@ -12,7 +12,7 @@ from torch import Tensor
 from odebridge.core.protocols import Method
 from odebridge.core.result import Failure, Result, Solution, SolveError
 from odebridge.core.tolerance import rms
-from odebridge.integrate import check
+from odebridge.integrate import check, probe
 from odebridge.integrate.api import integrate
 from odebridge.integrate.events import Event
 from odebridge.integrate.nests import flattened, in_parts, is_nest
@@ -55,7 +55,7 @@ def steady_state(
     check.arguments(args, x)
     tol = check.tolerance(rtol, options["atol"], x)
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    slope = check.first_slope(BoundField(field, args), zero, zero + t_max, x)
+    slope = probe.first_slope(BoundField(field, args), zero, zero + t_max, x)
     settled = (rms(slope / tol.weights(x, x)) <= 1.0).detach()
 
     def moves(t: Tensor, x: Tensor, given: dict[str, Any]) -> Tensor:

@@ -16,6 +16,12 @@ from odebridge.core.tolerance import Tolerance
 from odebridge.linalg.structure import Dense, Structure
 
 DENSE = Dense()
+EDITED = "field: changes its input x or t in place; work on a copy (x * 2 instead of x.mul_(2), no inplace=True)."
+
+
+def version(x: Any) -> int:
+    """How often a tensor has been written to; 0 for what does not count that."""
+    return x._version if isinstance(x, Tensor) and not x.is_inference() else 0
 
 
 @dataclass
@@ -65,7 +71,13 @@ class BoundField:
             time = self._clock(t, x)
         if self.tally is not None and not torch.compiler.is_compiling():
             self.tally.rows += len(x)
-        out = self.field(time, x) if self.args is None else self.field(time, x, self.args)
+        if torch.compiler.is_compiling():
+            out = self.field(time, x) if self.args is None else self.field(time, x, self.args)
+        else:
+            before = version(x), version(time)
+            out = self.field(time, x) if self.args is None else self.field(time, x, self.args)
+            if (version(x), version(time)) != before:
+                raise ValueError(EDITED)
         check_output(out, x)
         return out
 

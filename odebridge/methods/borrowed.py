@@ -23,6 +23,13 @@ class OutOfTime(Exception):
     """The time limit has been used up inside a field evaluation."""
 
 
+class NotFinite(Exception):
+    """The field gives nothing finite any more; SciPy's RK45 asks such a field for ever if it begins so."""
+
+
+NEVER_FINITE = 500  # calls in a row
+
+
 @dataclass(frozen=True)
 class Task:
     """x' = fun(t, y) from y0 at t0 to t1 != t0, either direction, all float64.
@@ -70,16 +77,21 @@ class Walk:
 class Watched:
     """A field that remembers its last value, counts its calls and keeps an eye on the clock, at no cost worth naming."""
 
-    def __init__(self, fun: OnArrays, deadline: float | None) -> None:
-        self.fun, self.deadline, self.calls = fun, deadline, 0
-        self.last = np.zeros(0)
+    def __init__(self, fun: OnArrays, deadline: float | None, most: int | None = None) -> None:
+        self.fun, self.deadline, self.most, self.calls = fun, deadline, most, 0
+        self.last, self.lost = np.zeros(0), 0
 
     def __call__(self, t: float, y: np.ndarray) -> np.ndarray:
         """fun(t, y)."""
         self.calls += 1
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise OutOfTime
+        if self.most is not None and self.calls > self.most:
+            raise RuntimeError(f"max_num_steps: the field was called {self.most} times and the end is not in sight; raise it.")
         self.last = out = self.fun(t, y)
+        self.lost = 0 if np.isfinite(out).all() else self.lost + 1
+        if self.lost > NEVER_FINITE:
+            raise NotFinite("the field gives nothing finite any more")
         return out
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.integrate import BDF, LSODA, RK45, Radau
 from scipy.sparse import csc_matrix
 
-from odebridge.methods.borrowed import OutOfTime, Task, Walk, Watched
+from odebridge.methods.borrowed import NotFinite, OutOfTime, Task, Walk, Watched
 
 SOLVERS: dict[str, Any] = {"RK45": RK45, "Radau": Radau, "BDF": BDF, "LSODA": LSODA}
 SPARSE_FROM = 50  # components: below, SciPy's dense LU is faster than its sparse one
@@ -88,6 +88,8 @@ def walk(method: str, task: Task) -> Walk:
                         ys.append(np.array(piece(ts[-1])))
         except OutOfTime:
             stop = "time_limit"
+        except NotFinite as error:
+            stop, message = "not_finite", str(error)
         except (ValueError, np.linalg.LinAlgError) as error:
             if fun.finite and not isinstance(error, np.linalg.LinAlgError):
                 raise

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from odebridge.core.optional import optional
-from odebridge.methods.borrowed import OutOfTime, Task, Walk, Watched
+from odebridge.methods.borrowed import NotFinite, OutOfTime, Task, Walk, Watched
 
 STOPS = {-1: "max_steps", -3: "step", -4: "newton", -5: "singular", -6: "singular", -8: "not_finite", -10: "not_finite"}
 PER_STEP = 20  # field evaluations that a step can take at the very most; CVODE needs fewer than 2 on average
@@ -70,6 +70,8 @@ def walk(task: Task) -> Walk:
             ts, ys, t, y, steps, status, message, nfev, njev = _stepwise(solver, task)
     except OutOfTime:
         return Walk(ts, ys, task.t0, task.y0, {"f_evals": fun.calls}, "time_limit")
+    except NotFinite as error:
+        return Walk(ts, ys, task.t0, task.y0, {"f_evals": fun.calls}, "not_finite", str(error))
     except TooManySteps:
         return Walk(ts, ys, task.t0, task.y0, {"f_evals": fun.calls}, "max_steps" if fun.finite else "not_finite")
     stop = "" if status >= 0 else STOPS.get(status, "step")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from odebridge.compat.torchdiffeq.methods import method_of
 from odebridge.compat.torchdiffeq.options import setting, watched
 from odebridge.compat.torchdiffeq.reroute import rerouted
-from odebridge.compat.torchdiffeq.solve import solved, times
+from odebridge.compat.torchdiffeq.solve import checked, solved, times
 from odebridge.compat.torchdiffeq.state import Form
 from odebridge.integrate.adjoint import Adjoint
 
@@ -32,6 +32,7 @@ def odeint_adjoint(
     if adjoint_method is not None and adjoint_method != method and options is not None and adjoint_options is None:
         raise ValueError("adjoint_options: give them too, options do not say what the other adjoint_method needs.")
     form, t = Form.of(y0), times(t)
+    checked(func, event_fn, options=options, adjoint_options=adjoint_options)
     given = dict(options or {}) if adjoint_options is None else dict(adjoint_options)
     given.pop("norm", None)  # the parameter integral is in no norm, which is what "seminorm" asks for
     scheme, fixed = method_of(method if adjoint_method is None else adjoint_method)

@@ -47,6 +47,8 @@ SCIPY = "scipy_solver"
 def method_of(name: str | Method | None) -> tuple[Method, bool]:
     """The method and whether its steps are given; None is dopri5. ValueError for an unknown name."""
     if not isinstance(name, str) and name is not None:
+        if not callable(getattr(name, "step", None)) or isinstance(name, type):
+            raise TypeError(f"method: must be a name or a Method, got {name!r}.")
         return name, name.error_order is None
     name = "dopri5" if name is None else name
     if name in ADAPTIVE:

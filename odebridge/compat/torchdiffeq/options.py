@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,10 +16,14 @@ from odebridge.compat.torchdiffeq.state import Form
 from odebridge.control.base import Fixed
 from odebridge.control.catalogue import CONTROLLERS
 from odebridge.control.compose import AtTimes, Bounded
+from odebridge.core.names import nearest
 from odebridge.core.protocols import Method
 from odebridge.integrate import check
 from odebridge.integrate.loops import Attempt, Lanes, Trying, attempt
 
+# Tries over the whole solve. torchdiffeq has none to speak of, and loops for ever where the steps collapse.
+MOST = 10_000
+MOST_GIVEN = 10_000_000  # where the steps are given, and so the end is certain
 FIXED_OPTIONS = {"step_size", "grid_constructor", "grid_points"}
 KNOWN = FIXED_OPTIONS | {
     "norm", "jump_t", "step_t", "perturb", "first_step", "max_num_steps", "min_step", "max_step", "safety", "ifactor",
@@ -42,15 +47,16 @@ def setting(
     func: Any, form: Form, x0: Tensor, t: Tensor, method: Method, fixed: bool, options: dict[str, Any], suffix: str = ""
 ) -> Setting:
     """The options read; a name that nobody knows is warned of, as torchdiffeq does. ValueError for values that cannot be."""
-    unknown = sorted(options.keys() - KNOWN)
+    unknown = sorted(map(str, options.keys() - KNOWN))
     if unknown:
-        warnings.warn(f"odeint: unexpected options {', '.join(unknown)}.", UserWarning, stacklevel=5)
+        words = f"odeint: unexpected options {', '.join(unknown)}; {nearest(unknown[0], KNOWN)}"
+        warnings.warn(words, UserWarning, stacklevel=5)
     for name in ("first_step", "max_step", "step_size", "safety", "ifactor", "dfactor"):
-        if name != "max_step" or options.get(name) != float("inf"):
-            check.positive(name, None if options.get(name) is None else float(options[name]))
-    jump_t, low = _times(options.get("jump_t")), float(options.get("min_step") or 0.0)
-    if low < 0.0:
-        raise ValueError(f"min_step: must not be negative, got {low}.")
+        check.positive(name, options.get(name))
+    if options.get("min_step"):
+        check.positive("min_step", options["min_step"])
+    check.functions(norm=None if isinstance(options.get("norm"), str) else options.get("norm"))
+    jump_t, low = _times("jump_t", options.get("jump_t")), float(options.get("min_step") or 0.0)
     first = options.get("first_step")
     if fixed:
         law, first, jump_t = _grid(form, func, x0, t, options)
@@ -60,16 +66,26 @@ def setting(
             law = Bounded(law, highest=float(options["max_step"]))
         if low > 0.0:
             law = Shortest(law, low)
-        stops = [*_times(options.get("step_t")), *jump_t]
+        stops = [*_times("step_t", options.get("step_t")), *jump_t]
         if len(set(stops)) < len(stops):
             raise ValueError("step_t, jump_t: must not have a time in common, or one twice.")
         law = AtTimes(law, stops) if stops else law
-    most = int(min(options.get("max_num_steps", 2**31 - 1), 2**31 - 1))
+    most = options.get("max_num_steps", MOST_GIVEN if fixed else MOST)
+    check.whole("max_num_steps", most)
     return Setting(law, None if first is None else float(first), options.get("norm"), jump_t, most, watched(func, form, suffix))
 
 
-def _times(given: Any) -> tuple[float, ...]:
-    return () if given is None else tuple(torch.as_tensor(given, dtype=torch.float64).reshape(-1).tolist())
+def _times(name: str, given: Any) -> tuple[float, ...]:
+    """Finite times as numbers."""
+    if given is None:
+        return ()
+    try:
+        times = tuple(torch.as_tensor(given, dtype=torch.float64).reshape(-1).tolist())
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name}: must be times, a tensor (k,) of numbers, got {given!r}.") from error
+    if bad := [i for i, t in enumerate(times) if not math.isfinite(t)]:
+        raise ValueError(f"{name}: is {times[bad[0]]} at index {bad[0]}; give finite times.")
+    return times
 
 
 def _adaptive(method: Method, options: dict[str, Any]) -> Any:
@@ -92,6 +108,8 @@ def _grid(form: Form, func: Any, x0: Tensor, t: Tensor, options: dict[str, Any])
     elif size is not None:
         span = now[-1] - now[0]
         count = int(torch.ceil(span.abs() / float(size) - 1e-9).clamp_min(1))
+        if count > MOST_GIVEN:
+            raise ValueError(f"step_size: {size!r} makes {count} steps, more than {MOST_GIVEN}; choose a longer one.")
         nodes = now[0] + torch.sign(span) * float(size) * torch.arange(count + 1, dtype=torch.float64, device=t.device)
         nodes[-1] = now[-1]
     else:

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
+from odebridge.compat.torchdiffeq.options import MOST
 from odebridge.compat.torchdiffeq.state import Form
+from odebridge.core.names import lookup
+from odebridge.integrate import check
 from odebridge.integrate.leaves import hides_leaves
+from odebridge.methods.borrowed import Watched
+
+SOLVERS: dict[str, None] = dict.fromkeys(("RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA"))
+CALLS = 20  # of the field, for every step that max_num_steps allows
 
 
 def by_scipy(
@@ -26,12 +34,18 @@ def by_scipy(
             "'kvaerno5', 'bdf')."
         )
 
+    solver = options.get("solver", "LSODA")
+    lookup("solver of SciPy", solver, SOLVERS)
+    most = options.get("max_num_steps", MOST)
+    check.whole("max_num_steps", most)
+
     @torch.no_grad()
-    def field(s: float, x: Any) -> Any:
+    def rows(s: float, x: Any) -> Any:
         state = form.parts(torch.as_tensor(x, dtype=x0.dtype, device=x0.device))
         out = func(torch.tensor(s, dtype=x0.real.dtype, device=x0.device), state)
         return form.flat(out, x0).cpu().numpy()
 
+    field = Watched(rows, None, CALLS * most)  # SciPy itself knows no end
     if len(t) == 1:
         return form.parts(x0[None])
     when = t.detach().double().cpu().numpy()
@@ -40,12 +54,12 @@ def by_scipy(
         field,
         (when[0], when[-1]),
         x0.detach().cpu().numpy(),
-        options.get("solver", "LSODA"),
+        solver,
         when,
         rtol=rtol,
         atol=atol,
         **bounds,
     )
-    if not sol.success:
+    if not sol.success or not np.isfinite(sol.y).all():
         raise RuntimeError(f"scipy_solver: {sol.message}")
     return form.parts(torch.as_tensor(sol.y.T, dtype=x0.dtype, device=x0.device))

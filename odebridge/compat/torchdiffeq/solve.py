@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from odebridge.compat.torchdiffeq.scipy import by_scipy
 from odebridge.compat.torchdiffeq.state import Form
 from odebridge.core.result import SolveError
 from odebridge.core.shapes import dual
-from odebridge.integrate import check
+from odebridge.integrate import check, probe
 from odebridge.integrate.api import Gradient
 from odebridge.integrate.events import Event, crossings
 from odebridge.integrate.jumps import jumps
@@ -50,6 +51,7 @@ def solved(
 ) -> Any:  # fmt: skip
     """`odeint` with a gradient policy."""
     form, t = Form.of(y0), times(t)
+    checked(func, event_fn, options=options)
     if method == SCIPY:
         return by_scipy(func, form, y0, t, rtol, atol, options or {}, event_fn)
     if event_fn is not None:
@@ -75,15 +77,31 @@ def odeint_dense(
     return lambda when: form.parts(sol(when)[0])
 
 
+def checked(func: Any, event_fn: Any, **options: Any) -> None:
+    """TypeError for what is no function, or no dictionary."""
+    if not callable(func):
+        raise TypeError(f"func: must be a function func(t, y), got {func!r}.")
+    check.functions(event_fn=event_fn)
+    for name, given in options.items():
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(f"{name}: must be a dictionary, got {given!r}.")
+
+
 def times(t: Any) -> Tensor:
     """The times, checked; ValueError or TypeError in a sentence."""
     if not isinstance(t, Tensor) or not t.is_floating_point():
         raise TypeError(f"t: must be a floating tensor, got {t.dtype if isinstance(t, Tensor) else type(t).__name__}.")
     if t.dim() != 1 or len(t) == 0:
         raise ValueError(f"t: must be one-dimensional with at least one time, got shape {tuple(t.shape)}.")
-    steps = t.detach().diff()
-    if not bool(torch.isfinite(t).all()) or not (bool((steps > 0).all()) or bool((steps < 0).all())):
-        raise ValueError("t: must be finite and strictly increasing or decreasing.")
+    steps, bad = t.detach().diff(), (~torch.isfinite(t.detach())).nonzero()
+    if len(bad):
+        raise ValueError(f"t: is {float(t[bad[0, 0]])} at index {int(bad[0, 0])}; it must be finite.")
+    wrong = (steps * steps[:1].sign() <= 0).nonzero()
+    if len(wrong):
+        i = int(wrong[0, 0]) + 1
+        raise ValueError(
+            f"t: must be strictly increasing or decreasing, but index {i} holds {float(t[i])} after {float(t[i - 1])}."
+        )
     return t
 
 
@@ -110,7 +128,8 @@ def _task(
     f = BoundField(field, structure=structure(None, x0), tol=tol, tally=Tally(1))
     window = None if jumping is None else jumping.piece(course.t0, course.sign).window
     start = BoundField(field, window=window)
-    slope = start(course.t0, x0)
+    slope = probe.first_slope(start, course.t0, course.t1, x0)
+    probe.clock(start, course.t0, course.t1, x0, slope, tol)
     if event is not None:
         crossing = _crossings(form, event, course, scheme)
         return Task(f, course, tol, scheme, given.law, save, None, given.first_step, Limits(given.max_steps, None, None), slope,
@@ -128,8 +147,11 @@ def _run(task: Task, gradient: Gradient, *needs: Tensor) -> Any:
         with torch.no_grad():
             sol = task.without_graph().found()
     if sol.failures:
-        raise SolveError(sol)
+        raise SolveError(sol, OUT)
     return sol
+
+
+OUT = "More tries: options={'max_num_steps': ...}."
 
 
 def _crossings(form: Form, event: Callable[..., Tensor], course: Course, scheme: Any) -> Any:
@@ -156,12 +178,17 @@ def _until(
     x, now = x0, begin
     with torch.no_grad():
         at_start = bool((event_fn(t[0].to(x0.real.dtype), form.parts(x0[0])) == 0).any())
+    left: int | None = None  # tries, over all spans
     for _ in range(LONGEST):
         if at_start:
             break
         span = torch.cat([now, now.detach() + length])
+        if not bool(torch.isfinite(span).all()):
+            break
         task = _task(func, form, x, span, At(span[:0]), rtol, atol, method, options, event_fn)
-        sol = _run(task, gradient, span)
+        left = task.limits.max_steps if left is None else left
+        sol = _run(replace(task, limits=replace(task.limits, max_steps=left)), gradient, span)
+        left = max(left - int(sol.stats.accepted + sol.stats.rejected), 1)
         x, now, length = sol.x1, sol.t1, 2.0 * length
         if int(sol.result[0]) != 0:  # Result.EVENT: failures have been raised
             break

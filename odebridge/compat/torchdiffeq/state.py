@@ -29,6 +29,8 @@ class Form:
         for v in parts:
             if not (v.is_floating_point() or v.is_complex()):
                 raise TypeError(f"y0: must be floating or complex, got {v.dtype}.")
+        if sum(v.numel() for v in parts) == 0:
+            raise ValueError("y0: is empty; give at least one component.")
         return cls(tuple(v.shape for v in parts), isinstance(y0, Tensor))
 
     @property
@@ -37,11 +39,21 @@ class Form:
         return sum(prod(s) for s in self.shapes)
 
     def flat(self, y: Any, like: Tensor | None = None) -> Tensor:
-        """(n,) of a state; a part that broadcasts against its shape is expanded, as torchdiffeq does."""
-        parts = (y,) if self.single else tuple(y)
+        """(n,) of a state. TypeError, ValueError for what is no state of this form: nothing is broadcast."""
+        if not self.single and not isinstance(y, (tuple, list)):
+            raise TypeError(f"func: must return a tuple of {len(self.shapes)} tensors like y0, got {type(y).__name__}.")
+        parts: tuple[Any, ...] = (y,) if self.single else tuple(y)
         if len(parts) != len(self.shapes):
             raise ValueError(f"func: returned {len(parts)} parts for a state of {len(self.shapes)}.")
-        rows = [v.expand(s).reshape(-1) for v, s in zip(parts, self.shapes, strict=True)]
+        for v, s in zip(parts, self.shapes, strict=True):
+            if not isinstance(v, Tensor):
+                raise TypeError(f"func: must return a tensor of shape {tuple(s)} like y0, got {type(v).__name__}.")
+            if v.shape != s:
+                raise ValueError(
+                    f"func: returned shape {tuple(v.shape)} for a state of shape {tuple(s)}; it must be the same, nothing is "
+                    "broadcast."
+                )
+        rows: list[Tensor] = [v.reshape(-1) for v in parts]
         out = rows[0] if len(rows) == 1 else torch.cat(rows)
         return out if like is None else out.to(like.dtype)
 
@@ -64,6 +76,8 @@ class Form:
     def tolerance(self, rtol: Any, atol: Any, x: Tensor, norm: Any, most: float) -> Tolerance:
         """Tolerances, numbers or tuples of one for each part, read as at most `most`; ValueError below 0. norm: of a state."""
         each = [self._spread(name, v, x) for name, v in (("rtol", rtol), ("atol", atol))]
+        if bool(((each[0] == 0.0) & (each[1] == 0.0)).any()):
+            raise ValueError("rtol, atol: are both 0; at least one of them must be positive.")
         relative, absolute = (v[None].clamp_max(most) for v in each)
 
         class Scaled(Tolerance):
@@ -83,7 +97,12 @@ class Form:
 
     def _spread(self, name: str, given: Any, x: Tensor) -> Tensor:
         several = isinstance(given, (tuple, list))
-        v = torch.stack([torch.as_tensor(w).min() for w in given]) if several else torch.as_tensor(given)
+        try:
+            v = torch.stack([torch.as_tensor(w).min() for w in given]) if several else torch.as_tensor(given)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"{name}: must be a number, a tensor or a tuple of them, got {given!r}.") from error
+        if not several and v.dim() and (not self.single or not _fits(v.shape, self.shapes[0])):
+            raise ValueError(f"{name}: has shape {tuple(v.shape)} for a state of {[tuple(s) for s in self.shapes]}.")
         if not bool((torch.isfinite(v) & (v >= 0)).all()):
             raise ValueError(f"{name}: must be finite and at least 0, got {given!r}.")
         if isinstance(given, (tuple, list)):
@@ -93,3 +112,7 @@ class Form:
             return torch.cat(rows).to(x.real.dtype)
         v = torch.as_tensor(given, dtype=x.real.dtype, device=x.device)
         return v.expand(x.shape[1]) if v.dim() == 0 else v.expand(self.shapes[0]).reshape(-1)
+
+
+def _fits(shape: torch.Size, into: torch.Size) -> bool:
+    return len(shape) <= len(into) and all(m in (1, n) for m, n in zip(reversed(shape), reversed(into), strict=False))

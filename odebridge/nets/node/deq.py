@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from odebridge.core.compiling import untraced
 from odebridge.core.protocols import Counts
 from odebridge.core.result import Failure, Result, Solution, SolveError
 from odebridge.core.tolerance import rms
@@ -91,6 +92,8 @@ class DEQ(nn.Module):
 
     def fixed_point(self, x: Float[Tensor, "b *s"]) -> Float[Tensor, "b n"]:
         """z*, with the implicit gradient."""
+        if torch.compiler.is_compiling():  # the way there decides on data
+            return untraced(self.fixed_point, x)
         rest = self.solve(x).x1.detach()
         z = self.cell(rest, x)
         if not z.requires_grad:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,11 @@ import torch
 from odebridge.core.names import lookup, nearest
 from odebridge.data import DATA, DataSet
 from odebridge.train.task import Task
+
+# Options whose 0 says something, and what.
+ZERO: Mapping[str, str] = {"steps": "adaptive steps", "window": "whole series"}
+POSITIVE = ("noise",)  # what is divided by
+MOST = 10**9
 
 
 @dataclass(frozen=True)
@@ -48,14 +54,48 @@ class Recipe:
             if key not in self.options:
                 known = nearest(key, self.options) if self.options else "it has none."
                 raise ValueError(f"option: variant {self.name!r} has no option {key!r}: {known}")
-            kind = type(self.options[key])
-            if not isinstance(value, kind) and not (kind is float and type(value) is int):
-                raise ValueError(f"option: {key} of variant {self.name!r} must be of type {kind.__name__}, got {value!r}.")
-        return {**self.options, **options}
+            self._suits(key, value)
+        full = {**self.options, **options}
+        self._heard(full)
+        return full
+
+    def _suits(self, key: str, value: Any) -> None:
+        """One option, of the kind of its default: whole numbers of at least 1, or 0 where that says something."""
+        kind, least = type(self.options[key]), 0 if key in ZERO else 1
+        fits = (
+            isinstance(value, kind) if kind in (bool, str) else isinstance(value, (int, float)) and not isinstance(value, bool)
+        )
+        if kind is int:
+            fits = fits and isinstance(value, int) and least <= value <= MOST
+        elif kind is float:
+            fits = fits and 0.0 <= value < math.inf and (value > 0.0 or key not in POSITIVE)
+        if not fits:
+            words = {
+                int: f"a whole number of at least {least}" if key not in ZERO else f"a whole number, 0 for {ZERO.get(key)}",
+                float: "a finite number above 0" if key in POSITIVE else "a finite number of at least 0",
+                bool: "true or false",
+            }
+            wanted = words.get(kind, "a name")
+            known = self.options[key]
+            raise ValueError(f"option: {key} of variant {self.name!r} must be {wanted}, such as {known!r}; got {value!r}.")
+
+    def _heard(self, full: Mapping[str, Any]) -> None:
+        """Options that another one silences."""
+        changed = [key for key in ("gradient", "rtol", "atol") if key in full and full[key] != self.options[key]]
+        if full.get("steps") and changed:
+            raise ValueError(
+                f"option: {changed[0]} has no effect with steps={full['steps']}, where steps are given and the gradient is "
+                "plain autograd; leave it out, or write steps=0 for adaptive steps."
+            )
+        scaled = full.get("regulariser") not in ("none", "steer")
+        if "strength" in full and full["strength"] != self.options["strength"] and not scaled:
+            raise ValueError(f"option: strength has no effect with the regulariser {full['regulariser']!r}; leave it out.")
 
     def task(self, data: DataSet | str | None = None, seed: int = 0, **options: Any) -> Task:
         """The task on a data set of its own or on a name, with the first weights of this seed; see `given` and `read`."""
         settings = self.given(options)
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+            raise ValueError(f"seed: must be a whole number from 0 to 2^63 - 1, got {seed!r}.")
         if data is None or isinstance(data, str):
             data = self.read(data, seed)
         with torch.random.fork_rng(devices=[]):

@@ -186,6 +186,8 @@ def build(
     }
     field = lookup("network", net, fields)()
     scheme = ("rodas5p" if d <= SMALL else "radau5") if method == "best" else method
+    if getattr(METHODS.get(scheme), "error_order", 0) is None:
+        raise ValueError(f"method: {scheme!r} has no error estimate to choose its steps by; take 'rodas5p' or 'tsit5'.")
     policy = lookup("gradient policy", gradient, GRADIENTS)
     # The same tolerance in true units, scaled or not.
     atol = 0.01 * rtol * (ranges / y_scale)[None]

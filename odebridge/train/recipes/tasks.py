@@ -14,6 +14,8 @@ from torch.nn import functional
 from odebridge.core.names import lookup
 from odebridge.data import Points, Series
 from odebridge.integrate.policies import GRADIENTS
+from odebridge.methods.borrowed import BORROWED
+from odebridge.methods.catalogue import METHODS
 from odebridge.nets.mode import evaluating
 from odebridge.nets.node import REGULARISERS, NeuralODE, Solver, Terms, regularised
 from odebridge.train.recipes.pictures import draw_regions, draw_series
@@ -30,7 +32,13 @@ SOLVER_OPTIONS: Mapping[str, object] = {"method": "tsit5", "rtol": 1e-3, "atol":
 
 
 def solver_of(method: str, rtol: float, atol: float, gradient: str, steps: int) -> Solver:
-    """The `Solver` of a recipe's options; ValueError with the nearest name for an unknown gradient policy."""
+    """The `Solver` of a recipe's options; ValueError with the nearest name for an unknown method or gradient policy."""
+    scheme = lookup("method", method, {**METHODS, **BORROWED})
+    if not steps and getattr(scheme, "error_order", 0) is None:
+        raise ValueError(
+            f"method: {method!r} has no error estimate to choose its steps by; say how many, --option steps=8 (steps=8 in "
+            "Python), or take 'tsit5'."
+        )
     return Solver(method, rtol, atol, lookup("gradient policy", gradient, GRADIENTS), steps or None)
 
 
