@@ -125,10 +125,10 @@ MILD: dict[str, Callable[[], Problem]] = {
     "rossler": lambda: problem("rossler"),
 }
 STIFF: dict[str, Callable[[], Problem]] = {
-    "van_der_pol_stiff": lambda: _van_der_pol(20.0, 200.0, 200.0),
-    "orego": lambda: problem("orego"),
     "brusselator": brusselator,
     "relaxing_cell": relaxing_cell,
+    "van_der_pol_stiff": lambda: _van_der_pol(20.0, 200.0, 200.0),
+    "orego": lambda: problem("orego"),
     "hodgkin_huxley": lambda: replace(problem("hodgkin_huxley"), stiff=True),
     "hires": lambda: problem("hires"),
     "robertson": lambda: problem("robertson", t1=1e5),

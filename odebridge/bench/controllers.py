@@ -30,6 +30,7 @@ from odebridge.train.calibration.workload import Workload, measured, solved, tol
 BUDGET = 6 * 3600.0
 COMPARED = ("tsit5", "rodas5p", "kvaerno5")
 RTOLS = (1e-3, 1e-6)
+GENERATIONS = 250
 FRESH = 48  # instances that no search has seen
 TIMED = 1000  # trajectories of the timing
 ROUNDS = 5
@@ -37,7 +38,7 @@ Maker = Callable[[], Problem]
 
 
 def part(
-    methods: tuple[str, ...] = COMPARED, generations: int = 250, instances: int = 32, seed: int = 0,
+    methods: tuple[str, ...] = COMPARED, generations: int = GENERATIONS, instances: int = 32, seed: int = 0,
     only: tuple[str, ...] = (), file: str | None = None, timed: int = TIMED,
 ) -> Part:  # fmt: skip
     """A case for every family and method. only: names of families; file: a Python file with more, see `from_file`."""
@@ -55,6 +56,14 @@ def part(
                 Case(f"{name}, {method}", configuration, _case(make, method, generations, instances, seed, timed), seed)
             )
     return Part("controllers", BUDGET, cases)
+
+
+def sized(size: str, seed: int, file: str | None = None) -> Part:
+    """Quick: two families, a minute; standard: all families by three methods; full: three times the search."""
+    if size == "quick":
+        only = () if file else ("lotka_volterra", "robertson")
+        return part(("tsit5", "rodas5p"), 10, 8, seed, only, file, timed=100)
+    return part(generations=750 if size == "full" else GENERATIONS, seed=seed, file=file)
 
 
 def from_file(path: str | Path) -> dict[str, Maker]:

@@ -13,6 +13,7 @@ from odebridge.bench import (
     attention_page,
     compare_page,
     contest_page,
+    controllers_page,
     depth_page,
     findings,
     library_page,
@@ -64,7 +65,7 @@ def sentences(folders: Sequence[str | Path]) -> dict[str, list[str]]:
         "solvers": findings.solvers, "networks": findings.networks, "flowmap": findings.flowmap,
         "attention": attention_page.sentences, "refine": refine_page.sentences, "stiffness": stiffness_page.sentences,
         "tickets": tickets_page.sentences, "versus": versus_page.sentences, "library": library_page.sentences,
-        "depth": depth_page.sentences,
+        "depth": depth_page.sentences, "controllers": controllers_page.sentences,
         **{part: contest_page.sentences_of(part) for part in contest_page.TITLES},
     }  # fmt: skip
     return {TITLES[part]: make(rows) for part, make in made.items() if findings.of_part(rows, part)}
@@ -143,6 +144,7 @@ TITLES = {
     "library": library_page.TITLE,
     **contest_page.TITLES,
     "depth": depth_page.TITLE,
+    "controllers": controllers_page.TITLE,
     "train": "Training runs",
 }
 
@@ -240,6 +242,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row], Sequence[Row], bool], Section]] = {
     "stiffness": stiffness_page.section,
     "tickets": tickets_page.section,
     "depth": depth_page.section,
+    "controllers": controllers_page.section,
     "train": _trainings,
 }
 

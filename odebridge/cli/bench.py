@@ -52,6 +52,7 @@ def bench(
     shard: Annotated[str | None, typer.Option(help="i/n: the i-th of n shares of the cases, as for an array of jobs")] = None,
     minutes: Annotated[float | None, typer.Option(help="begin no case after so many; --resume goes on")] = None,
     only: Annotated[str | None, typer.Option(help='cases whose label matches, such as "robertson, *"')] = None,
+    families: Annotated[Path | None, typer.Option(help="controllers: a Python file with FAMILIES = {name: function}")] = None,
     against: Annotated[Path | None, typer.Option(help="counters: compare with this file, exit code 1 if they differ")] = None,
     resume: Annotated[Path | None, typer.Option(help="go on with a run that was stopped: runs/<id>")] = None,
 ) -> None:
@@ -62,7 +63,8 @@ def bench(
         backend = "dask"
     given = {
         "data": data, "quick": small or None, "full": full or None, "device": device, "jobs": jobs, "backend": backend,
-        "cluster": cluster, "shard": shard, "minutes": minutes, "only": only, "against": against, "resume": resume,
+        "cluster": cluster, "shard": shard, "minutes": minutes, "only": only, "families": families,
+        "against": against, "resume": resume,
     }  # fmt: skip
     given = {k: v for k, v in given.items() if v is not None}
     if other := [k for k in given if k not in inspect.signature(run).parameters]:
@@ -81,7 +83,7 @@ def bench(
     _tell(folder)
 
 
-SETTINGS = ("seed", "data", "quick", "full", "device", "shard", "only")  # what makes a run what it is
+SETTINGS = ("seed", "data", "quick", "full", "device", "shard", "only", "families")  # what makes a run what it is
 
 
 def _tell(folder: Path) -> None:

@@ -18,6 +18,7 @@ from odebridge.control.linear import Coefficients, History, clip, linear_step
 from odebridge.core.protocols import Observation
 from odebridge.core.tolerance import Tolerance, row_sum
 
+LARGEST = 0.03  # of the state: no step is kept whose error is larger, whatever the gate allows
 PATIENCE = 2  # rejections in a row after which the classical law is alone until a try is kept
 
 
@@ -28,6 +29,7 @@ class Memory(NamedTuple):
     past: Past
     allowed: Float[Tensor, " b"]  # exp(k m) / scale: the error that the try under way may have, in units of the threshold
     log_scale: Float[Tensor, " b"]  # of the filter, or of the classical law alone where the gate is silent
+    ceiling: Float[Tensor, " b"]  # log of LARGEST / rtol: the largest error that may be allowed
     refused: Int[Tensor, " b"]  # tries rejected in a row
     silent: Bool[Tensor, " b"]  # outside what the gate was calibrated for: the classical law alone
     swarm: tuple[Tensor, Tensor] | None  # of a `Swarm`: coefficients (b, 13), weights (b, 2, f)
@@ -69,10 +71,12 @@ def learned_step(
     d, m = gate(table)
     off = off | (d + m != d + m)  # a try that went wrong says nothing
     d, m = (torch.where(off, 0.0, _bounded(v)) for v in (d, m))
+    # At a loose tolerance e^k times as much is no small error any more, and a step that is none leads anywhere.
+    m = torch.minimum(m, (memory.ceiling + memory.log_scale) / k)
     # The filter aims at the error that the gate allows: it sees errors relative to that.
     factor, history = linear_step(c, k, h, log_error - k * m, seen.accepted, memory.history, d)
     allowed = (k * m - memory.log_scale).exp()
-    return h * factor, Memory(history, past, allowed, memory.log_scale, refused, memory.silent, memory.swarm)
+    return h * factor, Memory(history, past, allowed, memory.log_scale, memory.ceiling, refused, memory.silent, memory.swarm)
 
 
 def _bounded(v: Tensor) -> Tensor:
@@ -90,7 +94,8 @@ def remembered(
 ) -> Memory:
     """The memory at the start of a solve."""
     count = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    return Memory(History.of_ones(x), Past.of(x, tol), (-log_scale).exp(), log_scale, count, silent, swarm)
+    ceiling = torch.full_like(log_scale, torch.inf) if tol is None else (LARGEST / tol.rtol.double()).log()
+    return Memory(History.of_ones(x), Past.of(x, tol), (-log_scale).exp(), log_scale, ceiling, count, silent, swarm)
 
 
 @dataclass(frozen=True, eq=False)
