@@ -94,7 +94,7 @@ def remembered(
 ) -> Memory:
     """The memory at the start of a solve."""
     count = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    ceiling = torch.full_like(log_scale, torch.inf) if tol is None else (LARGEST / tol.rtol.double()).log()
+    ceiling = torch.full_like(log_scale, torch.inf) if tol is None else (LARGEST / tol.rtol.double()).log().clamp_min(0.0)
     return Memory(History.of_ones(x), Past.of(x, tol), (-log_scale).exp(), log_scale, ceiling, count, silent, swarm)
 
 
