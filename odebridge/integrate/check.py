@@ -31,9 +31,8 @@ def state(x0: Any) -> Tensor:
                 f"x0: must be a tensor or something a tensor can be made of, got {type(x0).__name__} ({error})."
             ) from error
         x0 = x0.to(torch.get_default_dtype()) if not x0.is_complex() else x0
-    if x0.layout != torch.strided or x0.device.type == "meta":
-        what = "on the meta device, which holds no numbers" if x0.device.type == "meta" else f"of layout {x0.layout}"
-        raise TypeError(f"x0: is {what}; give a dense tensor of numbers, x0.to_dense() of a sparse one.")
+    if x0.layout != torch.strided:
+        raise TypeError(f"x0: is of layout {x0.layout}; give a dense tensor of numbers, x0.to_dense().")
     if not x0.is_floating_point():
         if x0.is_complex():
             return x0
@@ -60,6 +59,8 @@ def span_only(**given: Any) -> None:
 
 def spanned_state(x0: Tensor) -> None:
     """The further demands of a solve over a span: a batch axis, entries, finite values."""
+    if x0.device.type == "meta":  # on a grid, where nothing is decided on data, shapes are enough
+        raise TypeError("x0: is on the meta device, which holds no numbers; over a span steps are chosen by them.")
     if x0.dim() < 2:
         fix = f"x0[None] for one system of {x0.numel()} components, or x0[:, None] for {x0.numel()} trajectories of one"
         raise ValueError(
