@@ -114,7 +114,7 @@ def draw(found: dict[str, dict[str, Tensor]]) -> None:
     axes[2].axhline(1.0, color="#888888", lw=0.8)
     axes[2].set(xlabel="t", ylabel="error of the step\n(1: at the tolerance)")
     axes[2].legend(loc="lower right", fontsize=8)
-    fig.suptitle("Brusselator: a calibrated law is strict where errors last, and generous where they die out", fontsize=10)
+    fig.suptitle("One Brusselator by Rodas5P: what an error is worth, and the errors that two laws make", fontsize=10)
     fig.savefig(PICTURE, metadata={"Date": None})
 
 

@@ -167,6 +167,12 @@ def test_the_page_of_the_variants_names_them_all():
     assert [name for name in (*RECIPES, *REGULARISERS) if name != "none" and f"`{name}`" not in text] == []
 
 
+def test_the_page_on_learned_laws_says_what_the_rows_say() -> None:
+    namespace = runpy.run_path(str(ROOT / "benchmarks" / "learned_page.py"), run_name="script")
+    text = (ROOT / "docs" / "learned.md").read_text()
+    assert namespace["updated"](text) == text, "run: python benchmarks/learned_page.py"
+
+
 def test_the_claims_are_judged_by_the_committed_rows():
     namespace = runpy.run_path(str(ROOT / "benchmarks" / "claims_page.py"), run_name="script")
     assert (ROOT / "docs" / "claims.md").read_text() == namespace["page"](), "run: python benchmarks/claims_page.py"

@@ -97,8 +97,7 @@ def _case(
             family, method=method, generations=generations, instances=instances, rtols=RTOLS, seed=seed, progress=False
         )
         fresh = workload(sampled(family, FRESH, seed + 1_000_000), tolerances(RTOLS, per_decade=2), law.report["atol_per_rtol"])
-        n = fresh.task.x0.shape[1]
-        return Outcome({"n": n, **compared(law, fresh, method), **timing(law, family, method, seed, timed), "report": dict(law.report)})
+        return Outcome({**compared(law, fresh, method), **timing(law, family, method, seed, timed), "report": dict(law.report)})
 
     return run
 
