@@ -52,9 +52,9 @@ def sentences(rows: Sequence[Row]) -> list[str]:
         worst = max(mine, key=lambda r: r["values"]["ratios"][TUNED]["ratio"])
         ends = [f"{_named(r)} {words.number(r['values']['ratios'][TUNED]['ratio'], 2)}" for r in (best, worst)]
         out.append(
-            f"{words.method(method)}: {_two(middle)} [{_two(low)}, {_two(high)}] times the f evaluations of the filter "
-            f"tuned on the family at equal error (geometric mean over {n} families, 95 % interval over them), {words.number(pi, 2)} times "
-            f"those of PI42; from {ends[0]} to {ends[1]}."
+            f"{words.method(method)}: {_two(middle)} [{_two(low)}, {_two(high)}] times the f evaluations of the filter tuned "
+            f"on the family at equal error (geometric mean over {n} families, 95 % interval over them), "
+            f"{words.number(pi, 2)} times those of PI42; from {ends[0]} to {ends[1]}."
         )
         kept = [_named(r) for r in mine if r["values"]["report"]["kept"] != "learned"]
         if kept:
