@@ -151,7 +151,8 @@ def test_work_counts_every_row_that_the_field_saw(method):
 
     ends = torch.tensor([0.3, 1.0, 1.6], dtype=torch.float64)
     sol = integrate(counting, start(3), (0.0, ends), method=method, rtol=1e-4, atol=1e-6, max_steps=20_000)
-    probes = 1 + 3  # asked before the first step: has trajectory 0 alone, and with the others elsewhere, the same slope
+    # Asked before the first step: have trajectory 0 alone, and with the others elsewhere, and the last one the same slope.
+    probes = 1 + 3 + 1
     # df/dt and the columns of J come out of one call of n + 1 copies of the batch
     assert sum(rows) == sol.stats.work + probes
     assert int(sol.stats.f_evals.sum()) <= sol.stats.work

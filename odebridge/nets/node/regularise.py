@@ -154,7 +154,7 @@ def _stepwise(
         assert step.error is not None
         total = total + terms.error * (_norm(step.error) * dt.abs().to(x.dtype)).sum() / b
     if terms.stiffness > 0.0:
-        slopes, states = step.stages[-1] - step.stages[-2], step.x - step.extra
+        slopes, states = step.stages[-1] - step.extra.slope, step.x - step.extra.x
         total = total + terms.stiffness * (_norm(slopes) / _norm(states)).sum() / b
     return total
 
