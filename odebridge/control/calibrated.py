@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from odebridge.control.catalogue import CONTROLLERS
 from odebridge.control.classical import Filter
 from odebridge.control.features import FEATURES
 from odebridge.control.learned import LearnedStep, Place
-from odebridge.core.files import write_atomic
+from odebridge.core.files import digest_of, write_atomic
 from odebridge.core.protocols import Observation, StepController
 from odebridge.core.tolerance import Tolerance
 
@@ -97,7 +96,7 @@ class Calibrated(Controller):
             "rtols": list(self.rtols), "report": dict(self.report),
         }  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps({**page, "sha256": _digest(page)}, indent=1, allow_nan=False).encode())
+        write_atomic(path, json.dumps({**page, "sha256": digest_of(page)}, indent=1, allow_nan=False).encode())
         return path
 
     def __str__(self) -> str:
@@ -118,7 +117,7 @@ def load(path: str | Path) -> Calibrated:
         page = json.loads(path.read_bytes())
     except ValueError as error:  # JSON and UTF-8 errors alike
         raise ValueError(damaged) from error
-    if not isinstance(page, dict) or page.pop("sha256", None) != _digest(page) or page.get("kind") != "controller":
+    if not isinstance(page, dict) or page.pop("sha256", None) != digest_of(page) or page.get("kind") != "controller":
         raise ValueError(damaged)
     if page["format"] != FORMAT:
         raise ValueError(f"{path}: has format {page['format']!r}; this version reads format {FORMAT}.")
@@ -156,7 +155,3 @@ def _read(page: Mapping[str, Any], path: Path) -> StepController:
 
 def _tensor(values: Any) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
-
-
-def _digest(page: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(page, sort_keys=True).encode()).hexdigest()

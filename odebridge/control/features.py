@@ -76,7 +76,7 @@ def features(
         _clipped(0.5 * past.curvature + 0.5),
         row_sum(f0 * f1) / (a * b + TINY).sqrt(),
         2.0 * (b - a) / (a + b + TINY),
-        _squashed(seen.h * row_sum(bend * way) / (d + TINY)),
+        squashed(seen.h * row_sum(bend * way) / (d + TINY)),
         _clipped(0.25 * (error0 - (size + half_g + scale - 0.5 * math.log(n))) + 1.0),
         _clipped(0.5 * (size + stiffness)),
         row_sum(f1 * e) / (b * e2 + TINY).sqrt(),
@@ -105,7 +105,8 @@ def _rows(v: Tensor) -> Tensor:
     return v.flatten(1)
 
 
-def _squashed(v: Tensor) -> Tensor:
+def squashed(v: Tensor) -> Tensor:
+    """The bounded v / (1 + |v|), in (-1, 1): a tanh without an exponential."""
     return v / (1.0 + v.abs())
 
 

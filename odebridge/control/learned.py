@@ -13,7 +13,7 @@ from torch import Tensor
 
 from odebridge.control.base import Controller
 from odebridge.control.classical import Filter
-from odebridge.control.features import Past, features
+from odebridge.control.features import Past, features, squashed
 from odebridge.control.linear import Coefficients, History, clip, linear_step
 from odebridge.core.protocols import Observation
 from odebridge.core.tolerance import Tolerance, row_sum
@@ -70,18 +70,13 @@ def learned_step(
     off = memory.silent | (refused >= PATIENCE)
     d, m = gate(table)
     off = off | (d + m != d + m)  # a try that went wrong says nothing
-    d, m = (torch.where(off, 0.0, _bounded(v)) for v in (d, m))
+    d, m = (torch.where(off, 0.0, squashed(v)) for v in (d, m))
     # At a loose tolerance e^k times as much is no small error any more, and a step that is none leads anywhere.
     m = torch.minimum(m, (memory.ceiling + memory.log_scale) / k)
     # The filter aims at the error that the gate allows: it sees errors relative to that.
     factor, history = linear_step(c, k, h, log_error - k * m, seen.accepted, memory.history, d)
     allowed = (k * m - memory.log_scale).exp()
     return h * factor, Memory(history, past, allowed, memory.log_scale, memory.ceiling, refused, memory.silent, memory.swarm)
-
-
-def _bounded(v: Tensor) -> Tensor:
-    """The bounded v / (1 + |v|), in (-1, 1): a tanh without an exponential."""
-    return v / (1.0 + v.abs())
 
 
 def log_of(v: Any) -> Any:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -20,6 +24,11 @@ def write_atomic(path: Path, content: bytes) -> None:
         beside.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def digest_of(page: Mapping[str, Any]) -> str:
+    """The sha256 of a page of JSON values, 64 hexadecimal digits, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(page, sort_keys=True).encode()).hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

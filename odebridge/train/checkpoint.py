@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-from odebridge.core.files import write_atomic
+from odebridge.core.files import digest_of, write_atomic
 
 FORMAT = 1
 
@@ -32,7 +32,7 @@ def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], record: Map
     name = f"{path.stem}-{digest[:16]}.safetensors"
     page = {"format": FORMAT, "tensors": name, "tensors_sha256": digest, "record": dict(record or {})}
     page = json.loads(json.dumps(page))  # keys such as 10 become strings, which sort differently: sign what will be read
-    text = json.dumps({**page, "sha256": _digest(page)}, indent=1)
+    text = json.dumps({**page, "sha256": digest_of(page)}, indent=1)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path.with_name(name), body)
@@ -69,7 +69,7 @@ def _page(path: Path, hint: str = "") -> dict[str, Any]:
         page = json.loads(path.read_bytes())
     except ValueError as error:  # JSON and UTF-8 errors alike
         raise ValueError(damaged) from error
-    if not isinstance(page, dict) or page.pop("sha256", None) != _digest(page):
+    if not isinstance(page, dict) or page.pop("sha256", None) != digest_of(page):
         raise ValueError(damaged)
     if page.get("format") != FORMAT:
         raise ValueError(f"{path}: has format {page.get('format')!r}; this version reads format {FORMAT}.")
@@ -85,10 +85,6 @@ def _sound(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def _digest(page: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(page, sort_keys=True).encode()).hexdigest()
 
 
 def _json_path(path: str | Path) -> Path:
