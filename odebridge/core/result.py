@@ -82,6 +82,14 @@ class Failure:
         return f"trajectory {self.trajectory} {self.advice or ADVICE[self.result]} ({code})."
 
 
+class Made(NamedTuple):
+    """How a solution was made, in names of the catalogues: `ob.cite(sol)` reads it. Names and no objects, so it is small."""
+
+    method: str
+    controllers: tuple[str, ...] = ()
+    gradient: str = ""  # of a solve that has a graph
+
+
 class Occurrences(NamedTuple):
     """When and where one event happened: NaN beyond the last time of a trajectory."""
 
@@ -98,7 +106,8 @@ class Solution:
     ts (b, k), xs (b, k, *s): kept times and states; hs (b, k - 1, ...): step sizes between them, with `save=Every()`.
     All are NaN beyond a trajectory's last kept step, and None with `save=Last()`.
     events: one `Occurrences(ts, xs)` for each event. h (b,): the step that the controller wanted next, None on a grid.
-    Calling it, `sol(t)`, evaluates the dense output of `save=Dense()`.
+    Calling it, `sol(t)`, evaluates the dense output of `save=Dense()`. made: names of the method, the controllers and the
+    gradient; None inside torch.compile.
     """
 
     x1: Any  # a tensor, or a nest of tensors if x0 was one
@@ -115,6 +124,7 @@ class Solution:
     end: Any = None  # where each trajectory ended: (b,), or a float on a grid
     h: Tensor | None = None
     events: tuple[Occurrences, ...] = ()
+    made: Made | None = None
 
     def __repr__(self) -> str:
         b = 1 if self.single else len(self.result)

@@ -14,10 +14,11 @@ from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.control.base import Fixed
 from odebridge.control.catalogue import CONTROLLERS
 from odebridge.control.compose import AtTimes, Bounded
+from odebridge.control.named import named
 from odebridge.core.names import lookup
 from odebridge.core.over import Grid
 from odebridge.core.protocols import Counts, Field, Jacobian, Method, StepController
-from odebridge.core.result import Solution, SolveError
+from odebridge.core.result import Made, Solution, SolveError
 from odebridge.core.shapes import dual, real_dtype
 from odebridge.integrate import check, probe
 from odebridge.integrate.adjoint import Adjoint
@@ -30,6 +31,7 @@ from odebridge.integrate.jumps import jumps
 from odebridge.integrate.leaves import hides_leaves
 from odebridge.integrate.limits import nonnegative as kept_nonnegative
 from odebridge.integrate.loops import After, follow, limited
+from odebridge.integrate.policies import policy
 from odebridge.integrate.replay import Replay
 from odebridge.integrate.save import At, Course, Every, Last, Save, part, save_times
 from odebridge.integrate.span import Extras, Limits, Progress, Task
@@ -125,7 +127,7 @@ def integrate(
             args, rtol, atol, save, jacobian, sparsity, discontinuities, first_step, max_step, max_steps, time_limit, callback,
             refused,
         )  # fmt: skip
-        sol = borrow(method, field, x0, over, wishes)
+        sol = replace(borrow(method, field, x0, over, wishes), made=Made(method))
         if throw and sol.failures:
             raise SolveError(sol)
         return sol
@@ -186,6 +188,7 @@ def integrate(
     else:
         with torch.no_grad():
             sol = task.without_graph().found()
+    sol = replace(sol, made=Made(_called(scheme), named(law), policy(gradient) if with_graph else ""))
     if throw and sol.failures:
         raise SolveError(sol)
     return sol
@@ -249,14 +252,19 @@ def _on_grid(
             xs.append(part(save.of, moment(t), end))
             hs.append(h if isinstance(h, Tensor) else torch.full((1,), h, dtype=real_dtype(x), device=x.device))
     counts = cost._replace(accepted=steps, rejected=0, f_evals=cost.f_evals + max(slopes, 1))
+    made = None if torch.compiler.is_compiling() else Made(_called(method), named(controller))  # names are not for a graph
     if not isinstance(save, Every):
-        return Solution(end, counts, work=_rows(counts, len(x)), end=grid.ts[-1])
+        return Solution(end, counts, work=_rows(counts, len(x)), end=grid.ts[-1], made=made)
     b = len(x)
     ts = torch.tensor(grid.ts, dtype=torch.float64, device=x.device).expand(b, -1)
     full = max(h.dim() for h in hs)  # a float beside gates is a gate that is the same everywhere
     sizes = torch.broadcast_tensors(*(h.reshape(h.shape + (1,) * (full - h.dim())) for h in hs))
     sizes = torch.stack([h.expand(b, *h.shape[1:]) for h in sizes], 1)
-    return Solution(end, counts, ts, torch.stack(xs, 1), sizes, work=_rows(counts, b), end=grid.ts[-1])
+    return Solution(end, counts, ts, torch.stack(xs, 1), sizes, work=_rows(counts, b), end=grid.ts[-1], made=made)
+
+
+def _called(method: Method) -> str:
+    return getattr(method, "name", type(method).__name__)
 
 
 def _rows(counts: Counts, b: int) -> int:
