@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -14,11 +13,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import odebridge  # noqa: E402
 
-# The tutorials are pages of their own folder, and Sphinx reads below one folder only: a copy that git ignores.
-shutil.copytree(HERE.parent / "tutorials", HERE / "tutorials", dirs_exist_ok=True)
-for stale in (HERE / "tutorials").glob("*.md"):
-    if not (HERE.parent / "tutorials" / stale.name).exists():
+# The tutorials are pages of their own folder, and Sphinx reads below one folder only: a copy that git ignores. Links in the
+# sources are right in the repository, as ../docs/page.md; here the copy is below docs/ itself.
+SOURCES = {path.name: path.read_text().replace("](../docs/", "](../") for path in (HERE.parent / "tutorials").glob("*.md")}
+COPIES = HERE / "tutorials"
+COPIES.mkdir(exist_ok=True)
+for stale in COPIES.glob("*.md"):
+    if stale.name not in SOURCES:
         stale.unlink()
+for name, text in SOURCES.items():
+    if not (COPIES / name).exists() or (COPIES / name).read_text() != text:
+        (COPIES / name).write_text(text)
 
 project = "odebridge"
 author = "The odebridge developers"
