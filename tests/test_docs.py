@@ -145,6 +145,9 @@ def test_the_figures_of_the_readme_are_those_of_the_committed_rows():
     namespace = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"), run_name="script")
     text = (ROOT / "README.md").read_text()
     assert namespace["updated"](text) == text, "run: python benchmarks/readme.py"
+    found = (ROOT / "docs" / "findings.md").read_text()
+    assert namespace["page"](found) == found, "run: python benchmarks/readme.py"
+    assert all(line in found for line in namespace["headlines"]().splitlines())
     assert len(namespace["section"]().splitlines()) > 8
 
 
