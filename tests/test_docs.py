@@ -14,6 +14,7 @@ BUILT = ("_build", "tutorials", "jupyter_execute")  # below docs/, made by the b
 WRITTEN = [p for p in sorted((ROOT / "docs").rglob("*.md")) if not set(p.relative_to(ROOT / "docs").parts[:-1]) & set(BUILT)]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *WRITTEN]
 LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
+SHAPE = re.compile(r"\(\*s\)|\((?:\*?[a-zA-Z]\w*(?: [-+*/] ?\d+)?|\d+|\.\.\.)(?:, ?(?:\*?\w[\w +*/-]*|\.\.\.))*,?\)")
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
 
@@ -70,14 +71,31 @@ def test_every_public_name_has_a_docstring():
 
 def test_tensors_of_public_functions_have_shapes():
     """A function of tensors says their shapes: by jaxtyping in the signature, or in words such as (b, n)."""
-    shape = re.compile(r"\(\*s\)|\((?:\*?[a-zA-Z]\w*(?: [-+*/] ?\d+)?|\d+|\.\.\.)(?:, ?(?:\*?\w[\w +*/-]*|\.\.\.))*,?\)")
     bare = []
     for name, thing in public_names():
         if not inspect.isfunction(thing):
             continue
         hints = " ".join(str(v) for v in thing.__annotations__.values())
-        if "Tensor" in hints and "[Tensor" not in hints and not shape.search(thing.__doc__ or ""):
+        if "Tensor" in hints and "[Tensor" not in hints and not SHAPE.search(thing.__doc__ or ""):
             bare.append(name)
+    assert bare == []
+
+
+def test_public_functions_show_a_formula_or_a_line_of_use():
+    said = re.compile(r"Use: |Example: | = |->|`[\w.]+\(")
+    assert [name for name, thing in public_names() if inspect.isfunction(thing) and not said.search(thing.__doc__)] == []
+
+
+def test_tensors_of_public_methods_have_shapes():
+    """In the method's own docstring, in its signature, or in that of its class."""
+    bare = []
+    for name, thing in public_names():
+        for part, inner in vars(thing).items() if inspect.isclass(thing) else ():
+            if part.startswith("_") or not inspect.isfunction(inner) or not inner.__module__.startswith("odebridge"):
+                continue
+            hints = " ".join(str(v) for v in inner.__annotations__.values())
+            words = f"{inner.__doc__} {thing.__doc__}"
+            bare += [f"{name}.{part}"] if "Tensor" in hints and "[Tensor" not in hints and not SHAPE.search(words) else []
     assert bare == []
 
 
@@ -93,6 +111,8 @@ def test_help_of_integrate_is_enough():
     assert all(word in text for word in ("Returns:", "Raises:", "Caveat:", "(b, *s)"))
     example = re.search(r"Example: `(.*)`", text)[1]
     assert eval(example, {"ob": ob, "torch": torch}).shape == (1, 1)
+    stiff = re.search(r"three times: `(.*)`, of shape", text, re.DOTALL)[1]
+    assert eval(stiff.replace("\n", " "), {"ob": ob, "torch": torch}).shape == (2, 3, 1)
 
 
 def test_there_is_code_to_run():

@@ -35,7 +35,7 @@ def quick(out: str | Path = "runs", seed: int = 0, tell: Callable[[Event], None]
     """Run all parts and write runs/<id>/run.json, results.jsonl and report.html; returns the folder.
 
     tell is called before and after every run. A crash or Ctrl-C loses nothing that was finished: `odebridge report` makes the
-    page from what is there.
+    page from what is there. Use: `folder = quick("runs", seed=0)`, which is `odebridge bench quick`.
     """
     return run_suite("quick", parts(seed), out, {"seed": seed}, tell or _silent, f"odebridge bench quick --seed {seed}")
 

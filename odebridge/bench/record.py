@@ -157,7 +157,7 @@ class RunFolder:
 def read(folder: str | Path) -> Results:
     """The rows of runs/<id> (or of a results.jsonl itself). A line that a crash cut off is skipped and counted.
 
-    FileNotFoundError if there is none; ValueError for rows of a newer schema.
+    FileNotFoundError if there is none; ValueError for rows of a newer schema. Use: `read("benchmarks/results/quick").rows`.
     """
     path = Path(folder)
     path = path / RESULTS if path.is_dir() else path

@@ -34,6 +34,7 @@ def write_report(folders: Sequence[str | Path], path: str | Path) -> Path:
     """Read runs/<id> folders, write the page atomically, return its path.
 
     FileNotFoundError for a folder without results; ValueError where no row can be read.
+    Use: `write_report(["runs/<id>"], "report.html")`.
     """
     page = render(folders)
     write_atomic(Path(path), page.encode())

@@ -32,7 +32,7 @@ class Calibrated(Controller):
     law: the controller itself. method: whose error estimate it was calibrated with. rtols: loosest and tightest tolerance
     of the calibration; outside, a learned law is silent, trajectory by trajectory: its classical part answers alone, with a
     warning. report: how it was found and what it gives, plain values. ValueError for a state of another size than the
-    family's, or another order of the error estimate.
+    family's, or another order of the error estimate. States x (b, *s), errors (b,).
     Caveat: it knows one family; on other problems it may be worse than a classical law.
     Use: `law = ob.calibrate("orego"); law.save("orego.json"); ob.solve("orego", method="rodas5p", controller=law)`.
     """

@@ -107,7 +107,7 @@ class Solution:
     All are NaN beyond a trajectory's last kept step, and None with `save=Last()`.
     events: one `Occurrences(ts, xs)` for each event. h (b,): the step that the controller wanted next, None on a grid.
     Calling it, `sol(t)`, evaluates the dense output of `save=Dense()`. made: names of the method, the controllers and the
-    gradient; None inside torch.compile.
+    gradient; None inside torch.compile. Use: `sol = ob.solve("robertson"); print(sol, sol.x1, sol.stats.accepted)`.
     """
 
     x1: Any  # a tensor, or a nest of tensors if x0 was one
@@ -129,12 +129,13 @@ class Solution:
     def __repr__(self) -> str:
         b = 1 if self.single else len(self.result)
         ended = [Result(int(code)).name for code in self.result.reshape(-1)]
-        codes = ", ".join(f"{ended.count(name)} {name}" for name in dict.fromkeys(ended))
+        codes = ", ".join(f"{ended.count(name)} {name}" for name in dict.fromkeys(ended)) if b > 1 else ended[0]
+        many_of = "trajectory" if b == 1 else "trajectories"
         steps = self.stats.accepted.reshape(-1)
         few, many = int(steps.min()), int(steps.max())
         taken = f"{few}" if few == many else f"{few} to {many}"
         kept = "" if self.xs is None else f", kept xs {_shapes(self.xs)}"
-        return f"Solution({b} trajectories: {codes}; x1 {_shapes(self.x1)}, {taken} steps{kept})"
+        return f"Solution({b} {many_of}: {codes}; x1 {_shapes(self.x1)}, {taken} steps{kept})"
 
     @cached_property
     def result(self) -> Tensor:
