@@ -1,7 +1,8 @@
 """Write README's measured sections and docs/findings.md from committed rows: `python benchmarks/readme.py`.
 
-A test fails when they differ. README has a few of the findings, for and against, the page all of them. The findings are those of `odebridge bench quick --seed 0`, kept in benchmarks/results/quick; the page with the pictures comes
-from them by `odebridge report benchmarks/results/quick --out report.html`. Solver against network is `odebridge bench
+A test fails when they differ. README has a few of the findings, for and against, the page all of them. The findings are those
+of `odebridge bench quick --seed 0`, kept in benchmarks/results/quick; the page with the pictures comes from them by
+`odebridge report benchmarks/results/quick --out report.html`. Solver against network is `odebridge bench
 solver-vs-network`, kept in benchmarks/results/solver-vs-network. The speed table is that of ensembles.py, nonstiff.py
 and single.py in this folder, kept in benchmarks/results/ensembles, nonstiff and single.
 """
@@ -111,7 +112,9 @@ def updated(text: str) -> str:
 
 def page(text: str) -> str:
     """The page of all findings with the sections of today."""
-    return replaced(text, *((a, made.replace(HERE, THERE), b) for a, made, b in ((BEGIN, section(), END), (FIRST, versus(), LAST))))
+    return replaced(
+        text, *((a, made.replace(HERE, THERE), b) for a, made, b in ((BEGIN, section(), END), (FIRST, versus(), LAST)))
+    )
 
 
 def replaced(text: str, *parts: tuple[str, str, str]) -> str:

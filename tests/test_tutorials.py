@@ -50,6 +50,10 @@ def test_every_cell_runs(path, tmp_path, monkeypatch):
 
 def test_they_are_one_story():
     assert len(TUTORIALS) >= 10
+    index = (TUTORIALS[0].parent.parent / "docs" / "tutorials_index.md").read_text()
+    titles = re.findall(r"^(\d+)\. \[(.*)\]\(../tutorials/(.*)\)$", index, re.MULTILINE)
+    heads = [re.search(r"^# (\d+)\. (.*)$", path.read_text(), re.MULTILINE).groups() for path in TUTORIALS]
+    assert titles == [(*head, path.name) for head, path in zip(heads, TUTORIALS, strict=True)]
     for path in TUTORIALS:
         text = path.read_text()
         assert text.startswith("---\njupytext:"), path.name
