@@ -48,6 +48,27 @@ def test_every_cell_runs(path, tmp_path, monkeypatch):
     plt.close("all")
 
 
+CLAIMS = {  # rows of tutorial 6: rows of docs/claims.md
+    "NSI follows the local error": "NSI follows the local error of an Euler step, across the blocks.",
+    "NSI does not mark where stability": "It does not mark where stability makes an explicit solver take short steps.",
+    "SE's steps vary with the image": "SE's steps vary with the image more than with channel and block.",
+    "gates follow the stiffness": "Attention values follow the stiffness that a block shows.",
+    "accuracy gains come from adapting": "The gain comes from adapting to the state.",
+}
+
+
+@pytest.mark.parametrize("mine", CLAIMS)
+def test_verdicts_of_tutorial_6_are_those_of_the_claims(mine):
+    root = Path(__file__).parent.parent
+    verdict = re.search(
+        rf"^\| {re.escape(CLAIMS[mine])} \|.*\*\*(.*?)\*\*", (root / "docs" / "claims.md").read_text(), re.MULTILINE
+    )[1]
+    (row,) = re.findall(
+        rf"^\| {re.escape(mine)}.*\| (.*) \|$", (root / "tutorials" / "06_attention.md").read_text(), re.MULTILINE
+    )
+    assert row.partition(":")[0] == verdict
+
+
 def test_they_are_one_story():
     assert len(TUTORIALS) >= 10
     index = (TUTORIALS[0].parent.parent / "docs" / "tutorials_index.md").read_text()
