@@ -27,8 +27,8 @@ VERSUS = RESULTS.parent / "solver-vs-network"
 FIRST, LAST = "<!-- versus: begin -->\n", "<!-- versus: end -->\n"
 FAST, SLOW = "<!-- speed: begin -->\n", "<!-- speed: end -->\n"
 SHOWN = {  # what README shows: by a phrase that each sentence alone has
-    RESULTS: ("reaches the published end states", "evaluations of SciPy LSODA", "Test accuracy on", "between the best mean"),
-    VERSUS: ("SE steps against learned constant steps at equal evaluations, in residual", "faster than every solver"),
+    RESULTS: ("evaluations of SciPy LSODA", "Test accuracy on", "between the best mean"),
+    VERSUS: ("faster than every solver",),
 }
 SUITES = ("ensembles", "nonstiff", "single")
 PEERS = {  # column: the contenders of which the fastest counts

@@ -69,6 +69,19 @@ def test_verdicts_of_tutorial_6_are_those_of_the_claims(mine):
     assert row.partition(":")[0] == verdict
 
 
+def prose(path):
+    """Words to read, without code, the table of times, formulas and addresses of links."""
+    text = re.sub(r"\A---\n.*?\n---\n|^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"<!-- speed: begin -->.*?<!-- speed: end -->|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"\$\$.*?\$\$|\$[^$]*\$", " formula ", text, flags=re.DOTALL)
+    return [word for word in re.sub(r"\]\([^)]*\)", "]", text).split() if re.search(r"[A-Za-z0-9]", word)]
+
+
+def test_the_way_to_the_end_of_tutorial_3_is_fifteen_minutes_of_reading():
+    way = [TUTORIALS[0].parent.parent / "README.md", *TUTORIALS[:3]]
+    assert sum(len(prose(path)) for path in way) < 15 * 200  # words a minute
+
+
 def test_they_are_one_story():
     assert len(TUTORIALS) >= 10
     index = (TUTORIALS[0].parent.parent / "docs" / "tutorials_index.md").read_text()
