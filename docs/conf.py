@@ -50,6 +50,21 @@ nb_execution_raise_on_error = True
 nb_merge_streams = True
 nb_code_prompt_show = "Show the {type}"
 
+nitpicky = True  # a name in a signature or a docstring that leads nowhere is an error, but for ...
+nitpick_ignore_regex = [
+    # ... other libraries, whose pages are elsewhere,
+    ("py:class", r"(torch|jaxtyping|collections|pathlib|numpy|np|matplotlib)\..*|Tensor|Float|Int|Bool|Figure"),
+    # ... names without their module, in fields of tuples,
+    ("py:class", r"Counts|Tried|Tree|Order"),
+    # ... and what is not public: memories of methods and laws, and parts of the loop.
+    ("py:class", r"odebridge\.core\.protocols\.System"),
+    ("py:class", r"odebridge\.methods\.\w+\.(Past|Held|Linearised|Mode|Composition)"),
+    ("py:class", r"odebridge\.control\.\w+\.(Memory|_Landing|History|Coefficients|Place)"),
+    ("py:class", r"odebridge\.integrate\.\w+\.(Task|Lanes|Attempt)"),
+    ("py:class", r"odebridge\.(train\.fit_problem\.Trial|tableaus\.collocation\.CollocationTableau|bench\.runner\.Event)"),
+    ("py:class", r"odebridge\.nets\.node\.series\.(Walked|Belief)"),
+]
+
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

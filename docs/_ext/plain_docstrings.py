@@ -73,9 +73,10 @@ def labelled(lines: list[str]) -> list[str]:
     return out
 
 
-def process(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
-    """Replace the lines in place, as Sphinx asks."""
-    lines[:] = labelled(with_blanks([escaped(line) for line in joined(lines)]))
+def process(_app: Any, what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
+    """Replace the lines in place, as Sphinx asks. Napoleon reads the first line of a property as "type: text": it gets none."""
+    first = [""] if what in ("attribute", "data", "property") else []
+    lines[:] = first + labelled(with_blanks([escaped(line) for line in joined(lines)]))
 
 
 def setup(app: Any) -> dict[str, Any]:
