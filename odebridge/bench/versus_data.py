@@ -60,7 +60,9 @@ WHATS = ("data", "solver", "network", "clock")
 def curve_of(c: dict[str, Any]) -> str:
     """The curve that a setting of a solver belongs to."""
     name = words.method(c["method"])
-    return f"{name}, equal steps" if "steps" in c else f"{name}, compiled" if c.get("compiled") else name
+    if "steps" in c:
+        return f"{name}, equal steps"
+    return f"{name}{', compiled' if c.get('compiled') else ''}{', calibrated' if c.get('calibrated') else ''}"
 
 
 def label_of(row: Row) -> str:
