@@ -126,7 +126,8 @@ def solvers(these: Settings, family: str) -> list[dict[str, Any]]:
     for method, rtols in chosen.items():
         runs += [{"method": method, "rtol": r} for r in rtols]
     if FLOWS[family].problem.jacobian is not None:  # component by component, as the compiled loop wants a field
-        fast = [{"method": m, "rtol": r, "compiled": True} for m in _compiled(these, family) for r in chosen.get(m, ())]
+        able = _compiled(these, family)
+        fast: list[dict[str, Any]] = [{"method": m, "rtol": r, "compiled": True} for m in able for r in chosen.get(m, ())]
         law = {"calibrated": these.calibrated, "law_seed": these.seed}
         runs += fast + [{**r, **law} for r in fast if these.calibrated and RTOLS[0] >= r["rtol"] >= RTOLS[1]]
     return runs

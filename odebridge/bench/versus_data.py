@@ -48,7 +48,7 @@ def measured(rows: Sequence[Row]) -> list[Measured]:
     out = []
     for family in dict.fromkeys(r["configuration"]["family"] for r in mine):
         by = {w: [r for r in mine if r["configuration"]["family"] == family and r["configuration"]["what"] == w] for w in WHATS}
-        clock = by["clock"][-1]["values"] if by["clock"] else {"times": {}, "states": 0}
+        clock: dict[str, Any] = by["clock"][-1]["values"] if by["clock"] else {"times": {}, "states": 0}
         data = by["data"][-1]["values"]["data_seconds"] if by["data"] else math.nan
         out.append(Measured(family, tuple(by["solver"]), tuple(by["network"]), clock["times"], clock["states"], data))
     return out
