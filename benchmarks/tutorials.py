@@ -22,6 +22,12 @@ import torch
 
 ROOT = Path(__file__).parent.parent
 CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?::[^\n]*\n)*\n?(.*?)^```", re.MULTILINE | re.DOTALL)
+MACHINE = {
+    "cores": os.cpu_count(),
+    "torch": torch.__version__,
+    "python": platform.python_version(),
+    "machine": platform.machine(),
+}
 LIMITS = {"fast": 15.0, "full": 120.0}
 
 
@@ -55,6 +61,7 @@ def main() -> int:
     out = ROOT / "benchmarks" / "results" / "tutorials" / f"{size}.json"
     had = json.loads(out.read_text())["rows"] if out.exists() else []
     rows = {row["tutorial"]: row for row in had}
+    out.parent.mkdir(parents=True, exist_ok=True)
     bad = 0
     for path in sorted((ROOT / "tutorials").glob("[0-9]*.md")):
         if given.names and not path.name.startswith(tuple(given.names)):
@@ -65,17 +72,8 @@ def main() -> int:
         bad += late
         cost = f"{row['seconds']:6.1f} s, {row['cpu_seconds']:6.1f} s of processors" if row["ok"] else "failed"
         print(f"{path.stem:28} {cost}{'  <-- above the limit' if late else ''}", flush=True)
-    machine = {
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(
-        json.dumps({"size": size, "limit": LIMITS[size], **machine, "rows": [rows[name] for name in sorted(rows)]}, indent=1)
-        + "\n"
-    )
+        page = {"size": size, "limit": LIMITS[size], **MACHINE, "rows": [rows[name] for name in sorted(rows)]}
+        out.write_text(json.dumps(page, indent=1) + "\n")
     return int(bad > 0)
 
 
