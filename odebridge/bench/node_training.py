@@ -105,7 +105,8 @@ def train(
     plan, task = run.plan, run.task
     settings = {**asdict(plan), "seed": run.seed}
     if resume is None:
-        folder = RunFolder(out, SUITE, settings, f"{plan.command} --seed {run.seed}")
+        options = {**{k: v for k, v in settings.items() if k != "options"}, "option": dict(plan.options)}
+        folder = RunFolder(out, SUITE, settings, f"{plan.command} --seed {run.seed}", options)
     else:
         folder = RunFolder.reopened(resume, SUITE)
     began = time.monotonic()

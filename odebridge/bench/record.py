@@ -14,9 +14,10 @@ from typing import Any
 
 from odebridge.bench.environment import commit, cpu_model, environment, versions
 from odebridge.core.files import sync_folder, write_atomic
+from odebridge.core.toml import written_toml
 
 SCHEMA = 1
-RESULTS, RUN, REPORT = "results.jsonl", "run.json", "report.html"
+RESULTS, RUN, REPORT, CONFIG = "results.jsonl", "run.json", "report.html", "config.toml"
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,13 @@ class RunFolder:
     """runs/<id>/ of one run: run.json is written first, then every finished row at once, flushed to the disk.
 
     id = UTC time and the start of the hash of suite and settings. FileExistsError never: a second run within the same second
-    gets a number. OSError, such as PermissionError, where the folder cannot be written.
+    gets a number. OSError, such as PermissionError, where the folder cannot be written. options: what was chosen, by the names
+    of the command's options; config.toml keeps it in the form that `--config` takes.
     """
 
-    def __init__(self, out: str | Path, suite: str, settings: Mapping[str, Any], command: str) -> None:
+    def __init__(
+        self, out: str | Path, suite: str, settings: Mapping[str, Any], command: str, options: Mapping[str, Any] | None = None
+    ) -> None:
         self.suite = suite
         stem = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{configuration_hash({'suite': suite, **settings})[:8]}"
         self.path = _new_folder(Path(out), stem)
@@ -131,6 +135,9 @@ class RunFolder:
             **environment(),
         }
         write_atomic(self.path / RUN, json.dumps(page, indent=1, allow_nan=False).encode())
+        if options is not None:
+            again = f"{command.split(' --')[0]} --config {CONFIG}"
+            write_atomic(self.path / CONFIG, written_toml(options, again).encode())
 
     @classmethod
     def reopened(cls, path: str | Path, suite: str) -> RunFolder:

@@ -140,7 +140,9 @@ def train(
             keep = Keep(resume / STATE, True) if resume is not None and saved(resume) else None
             return None, fit(net, images, device=place, seed=seed, keep=keep, **settings)
         if resume is None:
-            folder = RunFolder(out, SUITE, {**asdict(plan), "seed": seed}, command)
+            settings_kept = {**asdict(plan), "seed": seed}
+            options = {k: v for k, v in settings_kept.items() if k != "model"}  # which is a command of its own
+            folder = RunFolder(out, SUITE, settings_kept, command, options)
         else:
             folder = RunFolder.reopened(resume, SUITE)
         began, journal = time.monotonic(), Journal(folder.path, board=tensorboard)

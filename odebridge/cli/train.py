@@ -16,6 +16,7 @@ from odebridge.bench.record import RESULTS
 from odebridge.bench.resume import saved
 from odebridge.bench.training import DEVICES, PRESETS, WEIGHTS, Training
 from odebridge.bench.words import seconds
+from odebridge.cli.config import Config, from_file, table
 from odebridge.cli.edge import Commands, Refused, refusing
 from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.core.names import lookup
@@ -109,6 +110,7 @@ def resnet(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="write OUT/<id>/tensorboard too (extra: track)")] = False,
     out: Out = Path("runs"),
     resume: Resume = None,
+    config: Config = None,
 ) -> None:
     """Train a residual network on images; writes OUT/<id>/: a line an epoch, the result, last and best weights, the state.
 
@@ -134,6 +136,7 @@ def resnet(
 
 @trainings.command("node")
 def node(
+    context: typer.Context,
     variant: Annotated[str | None, typer.Option(help="odebridge list variants; default: node")] = None,
     data: Annotated[str | None, typer.Option(help="default: the variant's own")] = None,
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
@@ -147,12 +150,13 @@ def node(
     seed: Annotated[int | None, typer.Option(min=0, max=SEEDS, help="of data, first weights and order; default: 0")] = None,
     out: Out = Path("runs"),
     resume: Resume = None,
+    config: Config = None,  # noqa: ARG001 - its callback has set the defaults
 ) -> None:
     """Train a variant of the neural ODE; writes OUT/<id>/: results.jsonl, the weights, the state to go on from, picture.svg."""
     named: dict[str, Any] = {"method": method, "gradient": gradient, "rtol": rtol, "regulariser": regulariser}
     typed = {"variant": variant, "data": data, "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, **named}
     if resume is not None:
-        _alone(resume, {**typed, "option": option})
+        _alone(resume, {**typed, "option": option or table(context, "option") or None})
         with refusing():
             plan, began_with = node_training.plan_of(resume)
             _again(resume)
@@ -164,6 +168,10 @@ def node(
                 if name in options:
                     raise Refused(f"--option: {name} is given twice, as {options[name]!r} and as {value!r}; write it once.")
                 options[name] = value
+            of_file = table(context, "option")
+            if twice := [name for name in of_file if name in named and from_file(context, name)]:
+                raise Refused(f"--config: {twice[0]} is given twice, by itself and in [option]; write it once.")
+            options = {**of_file, **options}  # what is typed wins
             plan = NodeTraining(
                 recipe.name, data or recipe.data, epochs or recipe.epochs, batch_size or recipe.batch_size,
                 recipe.lr if lr is None else lr, recipe.given(options),
