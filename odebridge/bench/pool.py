@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import joblib
@@ -141,7 +141,7 @@ def _clock(until: float) -> float | None:
 
 def _bare(part: Part) -> Part:
     """Without the cases: they would travel with every one of them."""
-    return Part(part.name, part.budget, (), part.threads, part.each, ())
+    return replace(part, cases=(), orders=())
 
 
 @contextmanager

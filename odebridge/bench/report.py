@@ -68,7 +68,18 @@ def sentences(folders: Sequence[str | Path]) -> dict[str, list[str]]:
         "depth": depth_page.sentences, "controllers": controllers_page.sentences,
         **{part: contest_page.sentences_of(part) for part in contest_page.TITLES},
     }  # fmt: skip
-    return {TITLES[part]: make(rows) for part, make in made.items() if findings.of_part(rows, part)}
+    return {TITLES[part]: _shown(part, make, rows) for part, make in made.items() if findings.of_part(rows, part)}
+
+
+def _shown(part: str, make: Callable[..., Any], *given: Any) -> Any:
+    """What is made of the rows of a part; ValueError where they are not what this version writes."""
+    try:
+        return make(*given)
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        raise ValueError(
+            f"report: the rows of part {part!r} cannot be shown ({type(error).__name__}: {error}); they are of another "
+            "version, or were changed by hand."
+        ) from error
 
 
 def _sections(
@@ -76,7 +87,7 @@ def _sections(
 ) -> list[tuple[str, list[str], Section]]:
     """Every part with its commands; runs that have cases in common are compared first."""
     built = [(part, _commands(part, every, runs), build) for part, build in SECTIONS.items() if findings.of_part(rows, part)]
-    out = [(part, commands, build(rows, every, len(runs) > 1)) for part, commands, build in built]
+    out = [(part, commands, _shown(part, build, rows, every, len(runs) > 1)) for part, commands, build in built]
     beside = compare_page.section(every) if len(runs) > 1 else None
     return out if beside is None else [("", [], beside), *out]
 

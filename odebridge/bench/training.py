@@ -27,7 +27,7 @@ from odebridge.train.parallel import launched
 COUNTED = 100  # test images by which adaptive steps are counted
 SCHEME = ("method", "depth_weights", "steps", "rtol", "norm")
 DEVICES = ("auto", "cpu", "cuda")
-WEIGHTS, BEST, SUITE = "model.json", "best.json", "train"
+WEIGHTS, BEST, LAST_GOOD, SUITE = "model.json", "best.json", "last_good.json", "train"
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ def train(
     from it; on the CPU its end is that of a run that was not stopped, to the bit, and where no state was saved yet the run
     begins again. tensorboard: the epochs for TensorBoard as well. In processes started by torchrun the first one writes, and
     the others return no folder. ValueError for an unknown name or a setting that makes no sense, FileNotFoundError for missing
-    data, before anything is written. A loss that is not finite leaves a failed row and no weights; `History.message` says so.
+    data, before anything is written. A loss that is not finite leaves a failed row, and last_good.json with the weights of the
+    last epoch that was finished in place of model.json; `History.message` says so.
     """
     lookup("trainable model", plan.model, TRAINABLE)
     lookup("data set", plan.data, DATA)
@@ -166,9 +167,16 @@ def train(
         values["rejected"] = {name: float(stats.rejected.double().mean()) for name, stats in counts.items()}
     if good:  # before the row, which says that the run has ended
         save_checkpoint(folder.path / WEIGHTS, net.state_dict(), {**asdict(plan), "seed": seed, **values})
+    elif history.epochs:
+        keep_last_good(folder.path, net, history)
     took, n = time.monotonic() - began, torch.get_num_threads()
     folder.append(Row(SUITE, asdict(plan), values, status, message, seed, took, place, n))
     return folder.path, history
+
+
+def keep_last_good(folder: Path, model: nn.Module, history: History) -> None:
+    """The weights of a training that failed, as they were after the last epoch that was finished."""
+    save_checkpoint(folder / LAST_GOOD, model.state_dict(), {"epoch": len(history.epochs), "ended": history.message})
 
 
 def _typed(plan: Training) -> list[str]:
@@ -184,9 +192,7 @@ def _typed(plan: Training) -> list[str]:
 
 def plan_of(folder: Path) -> tuple[Training, int]:
     """The settings and the seed of a run folder that was stopped; see `unfinished`."""
-    settings = dict(unfinished(folder, SUITE, "a residual network"))
-    seed = settings.pop("seed")
-    return Training(**settings), seed
+    return unfinished(folder, SUITE, "a residual network", Training)
 
 
 def _place(device: str) -> str:

@@ -82,7 +82,8 @@ def bench(
             more = f", `odebridge bench {suite} --resume {out}/<id>` goes on" if suite != "quick" else ""
             typer.echo(f"Stopped. Finished runs are kept; `odebridge report {out}/<id>` makes a page of them{more}.", err=True)
             raise typer.Exit(130) from None
-    _tell(folder)
+    with refusing(OSError, ValueError):
+        _tell(folder)
 
 
 SETTINGS = ("seed", "data", "quick", "full", "device", "shard", "only", "families")  # what makes a run what it is

@@ -60,7 +60,8 @@ def fit(
     it. keep: a `Keep`, to go on after a kill. In processes that torchrun has started and `train.parallel.launched` has joined,
     each takes batch_size samples of a step, and gradients are averaged.
     The seed fixes the order of the images and the augmentation; the first weights are the model's own. A loss that is not
-    finite ends the training with `ended="not finite"` and a message, not an exception. ValueError for settings without sense.
+    finite ends the training with `ended="not finite"` and a message, not an exception; the model then has the weights that were
+    tested last. ValueError for settings without sense.
     Caveat: a last batch of less than batch_size is left out of each epoch, since BatchNorm suffers from small ones.
     Use: `history = fit(resnet(20, "stepnet", in_channels=1), digits(), epochs=5)`.
     """

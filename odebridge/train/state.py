@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from odebridge.core.memory import out_of_memory
 from odebridge.core.result import SolveError
 from odebridge.train.checkpoint import load_checkpoint, save_checkpoint
 from odebridge.train.plan import Epoch, Plan
@@ -61,13 +63,17 @@ class State:
             self.average.update_parameters(self.model)
         return total
 
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of those that the model has now."""
+        return {k: v.clone() for k, v in self.model.state_dict().items()}
+
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """In here the model has the averaged weights, where there are any."""
         if self.average is None:
             yield
             return
-        own = {k: v.clone() for k, v in self.model.state_dict().items()}
+        own = self.weights()
         self.model.load_state_dict(self.average.module.state_dict())
         try:
             yield
@@ -89,11 +95,18 @@ class State:
         )
 
     def load(self, path: str | Path, plan: Plan) -> float:
-        """Go back to what was saved; the seconds that had passed. ValueError if the plan was another one."""
+        """Go back to what was saved; the seconds that had passed. ValueError if the plan or the model was another one."""
         tensors, record = load_checkpoint(path)
         ours, kept = _comparable(plan), record.get("plan", {})
         if other := [f"{k}={kept.get(k)!r} there and {v!r} here" for k, v in ours.items() if kept.get(k) != v]:
             raise ValueError(f"{path}: is the state of another training, with {', '.join(other)}; give its settings to go on.")
+        try:
+            return self._restore(tensors, record)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(f"{path}: is the state of another model, which does not fit this one ({why}).") from error
+
+    def _restore(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> float:
         self.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
         if self.average is not None:
             average = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
@@ -129,4 +142,6 @@ def differentiate(value: Tensor) -> None:
     except SolveError:
         raise
     except RuntimeError as error:
+        if out_of_memory(error):
+            raise
         raise NoGradient(str(error)) from error
