@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -92,7 +95,7 @@ def _everywhere(pieces: list[Piece], how: How, until: float) -> Iterator[tuple[P
     try:
         with _backend(how):
             work = _parallel(how.jobs, return_as="generator_unordered", pre_dispatch="all")
-            for i, row in work(joblib.delayed(_worked)(i, piece, _clock(until)) for i, piece in left.items()):
+            for i, row in work(joblib.delayed(_worked)(i, piece, _clock(until), os.getpid()) for i, piece in left.items()):
                 piece = left.pop(i)
                 if row is not None:
                     yield piece, row
@@ -113,7 +116,7 @@ def _alone(part: Part, order: int, case: Case, died: str) -> Row:
     """One case in a process of its own; an "error" row if that dies, too."""
     try:
         work = _parallel(2, backend="loky")  # with one job it would run in this process
-        return next(iter(work([joblib.delayed(_worked)(0, (part, order, case), None)])))[1]
+        return next(iter(work([joblib.delayed(_worked)(0, (part, order, case), None, os.getpid())])))[1]
     except Exception as error:
         message = f"{died} of this case ({type(error).__name__})"
         return Row(part.name, case.configuration, {}, "error", message, case.seed, threads=part.threads, order=order)
@@ -125,11 +128,14 @@ def _parallel(jobs: int, **more: Any) -> Any:
     return joblib.Parallel(n_jobs=jobs, **options)
 
 
-def _worked(i: int, piece: Piece, until: float | None) -> tuple[int, Row | None]:
-    """In a worker: the row of a piece; None if it is too late to begin."""
+def _worked(i: int, piece: Piece, until: float | None, home: int) -> tuple[int, Row | None]:
+    """In a worker: the row of a piece; None if it is too late to begin. home: the process that gives the work."""
     if until is not None and time.time() >= until:
         return i, None
     part, order, case = piece
+    # Ctrl-C reaches every process of a terminal; a worker leaves it to the one that gave it the work, which ends it.
+    if os.getpid() != home and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(part.threads)
     return i, run_case(part, case, order, part.budget)
 

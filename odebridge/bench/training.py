@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,10 +16,13 @@ from odebridge.bench.journal import Journal, board_found
 from odebridge.bench.record import Row, RunFolder
 from odebridge.bench.resume import STATE, saved, unfinished
 from odebridge.control.attention.catalogue import ATTENTION
+from odebridge.core.memory import out_of_memory
 from odebridge.core.names import lookup
+from odebridge.core.result import SolveError
 from odebridge.data import DATA, IMAGES
 from odebridge.data.base import Images
 from odebridge.nets import imagenet_resnet, resnet, step_counts
+from odebridge.nets.mode import evaluating
 from odebridge.nets.resnet import STYLES
 from odebridge.train import Epoch, History, Keep, fit, save_checkpoint
 from odebridge.train.loop import checked
@@ -135,6 +139,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = TRAINABLE[plan.model](plan, images)
+        _tried(net, images)
     command = f"odebridge train {plan.model} {' '.join(_typed(plan))} --seed {seed}"
     with launched(place) as (world, place):
         if world.rank > 0:
@@ -174,6 +179,18 @@ def train(
     return folder.path, history
 
 
+def _tried(net: nn.Module, images: Images) -> None:
+    """What a forward pass refuses is told before anything is written; a solve that fails is an outcome of training."""
+    try:
+        with evaluating(net), contextlib.suppress(SolveError):
+            net(images.train_x[:2])
+    except RuntimeError as error:
+        if out_of_memory(error):
+            raise
+        size = "x".join(map(str, images.train_x.shape[2:]))
+        raise ValueError(f"The network does not take images of {size} pixels ({error}); try a smaller --stem.") from error
+
+
 def keep_last_good(folder: Path, model: nn.Module, history: History) -> None:
     """The weights of a training that failed, as they were after the last epoch that was finished."""
     save_checkpoint(folder / LAST_GOOD, model.state_dict(), {"epoch": len(history.epochs), "ended": history.message})
@@ -201,6 +218,8 @@ def _place(device: str) -> str:
     lookup("device", kind, dict.fromkeys(DEVICES))
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if kind == "cpu" and device != "cpu":
+        raise ValueError(f"device: there is one 'cpu', without a number; got {device!r}.")
     found = torch.cuda.device_count()
     if kind == "cuda" and not ((index or "0").isdigit() and int(index or 0) < found):
         raise ValueError(f"device: {device!r} is not there, PyTorch sees {found} CUDA devices; write 'cpu' or 'auto'.")

@@ -94,7 +94,7 @@ def solve(
     """Solve a problem of the library and say how it went; exit code 1 if the solver did not get to the end."""
     with refusing():
         wanted = problem(name)
-        scheme = method or ("rodas5p" if wanted.stiff else "tsit5")
+        scheme = method if method is not None else "rodas5p" if wanted.stiff else "tsit5"
         lookup("method", scheme, {**METHODS, **BORROWED})
         law = "of its own" if scheme in BORROWED else controller or METHODS[scheme].law
         if scheme in METHODS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,7 @@ from odebridge.core.protocols import Observation, StepController
 from odebridge.core.tolerance import Tolerance
 
 FORMAT = 1
+SIZES = ("safety", "lowest", "highest", "floor", "threshold", "retry_safety", "scale")  # numbers of a filter that are positive
 SLACK = 1.5  # how far outside the calibrated tolerances the gate still speaks, as a factor
 
 
@@ -124,9 +126,12 @@ def load(path: str | Path) -> Calibrated:
     if isinstance(page.get("law"), dict) and page["law"].get("features", list(FEATURES)) != list(FEATURES):
         raise ValueError(f"{path}: was calibrated with other features than this version has; calibrate again.")
     try:  # the checksum is no signature: a page may be forged, or of a version that never was
-        loose, tight = page["rtols"]
+        loose, tight = map(_number, page["rtols"])
+        sound = isinstance(page["method"], str) and isinstance(page["order"], int) and isinstance(page["report"], dict)
+        if not sound:
+            raise ValueError("method, order or report")
         return Calibrated(_read(page["law"]), page["method"], page["order"], (loose, tight), page["report"])
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ValueError(damaged) from error
 
 
@@ -150,13 +155,21 @@ def _read(page: Mapping[str, Any]) -> StepController:
         return CONTROLLERS[page["name"]]
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in page["filter"].items()}
     linear = Filter(**plain)
+    for name, value in linear.coefficients._asdict().items():
+        _number(value, above=0.0 if name in SIZES else -math.inf)
     if "weights" not in page:
         return linear
     place = None if page["place"] is None else Place(**{k: _tensor(v) for k, v in page["place"].items()})
     weights, seen = _tensor(page["weights"]), len(FEATURES) + (0 if place is None else len(place.size))
     if weights.shape != (2, seen) or not bool(torch.isfinite(weights).all()):
         raise ValueError(f"weights of shape {tuple(weights.shape)}")
-    return LearnedStep(linear, weights, place, float(page["alone"]))
+    return LearnedStep(linear, weights, place, _number(page["alone"], above=0.0))
+
+
+def _number(value: Any, above: float = -math.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not above < value < math.inf:
+        raise ValueError(f"{value!r} is no number")
+    return value
 
 
 def _tensor(values: Any) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,8 @@ def _page(path: Path, hint: str = "") -> dict[str, Any]:
     if page.get("format") != FORMAT:
         raise ValueError(f"{path}: has format {page.get('format')!r}; this version reads format {FORMAT}.")
     # The checksum is no signature: a forged page must not reach out of its folder.
-    if not isinstance(page.get("tensors"), str) or Path(page["tensors"]).name != page["tensors"] or "record" not in page:
+    tensors, shaped = page.get("tensors"), isinstance(page.get("record"), dict) and isinstance(page.get("tensors_sha256"), str)
+    if not shaped or not isinstance(tensors, str) or not re.fullmatch(r"[^/\\\0]+-[0-9a-f]{16}\.safetensors", tensors):
         raise ValueError(damaged)
     return page
 

@@ -107,8 +107,10 @@ def fit(
 
 def checked(n: int, *, label_smoothing: float = 0.0, mixup: float = 0.0, **settings: Any) -> Plan:
     """The plan that `fit` follows on n images, of its settings; ValueError in a sentence for those without sense."""
-    if not 0.0 <= label_smoothing < 1.0 or not mixup >= 0.0:
-        raise ValueError(f"label_smoothing must be in [0, 1) and mixup at least 0, got {label_smoothing!r} and {mixup!r}.")
+    if not 0.0 <= label_smoothing < 1.0 or not 0.0 <= mixup < math.inf:
+        raise ValueError(
+            f"label_smoothing must be in [0, 1) and mixup a finite number of at least 0, got {label_smoothing!r} and {mixup!r}."
+        )
     mine = {f.name for f in fields(Plan)}
     return Plan(**{"n": n, "time_budget": None, **{k: v for k, v in settings.items() if k in mine}})
 

@@ -90,14 +90,14 @@ class State:
         tensors |= {f"random.{i}": g.get_state() for i, g in enumerate(self.generators)} | {"random": torch.get_rng_state()}
         # JSON has no NaN that a checksum survives on every reader; a score may be one.
         rows = [[None if isinstance(v, float) and not math.isfinite(v) else v for v in row] for row in self.rows]
-        save_checkpoint(
-            path, tensors, {"plan": _comparable(plan), "rows": rows, "seconds": seconds, "scaler": self.scaler.state_dict()}
-        )
+        record = {"plan": _comparable(plan), "rows": rows, "seconds": seconds, "scaler": self.scaler.state_dict()}
+        save_checkpoint(path, tensors, {**record, "names": sorted(tensors)})
 
     def load(self, path: str | Path, plan: Plan) -> float:
         """Go back to what was saved; the seconds that had passed. ValueError if the plan or the model was another one."""
         tensors, record = load_checkpoint(path)
-        ours, kept = _comparable(plan), record.get("plan", {})
+        ours, kept = _comparable(plan), record.get("plan")
+        kept = kept if isinstance(kept, dict) else {}
         if other := [f"{k}={kept.get(k)!r} there and {v!r} here" for k, v in ours.items() if kept.get(k) != v]:
             raise ValueError(f"{path}: is the state of another training, with {', '.join(other)}; give its settings to go on.")
         try:
@@ -107,6 +107,8 @@ class State:
             raise ValueError(f"{path}: is the state of another model, which does not fit this one ({why}).") from error
 
     def _restore(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> float:
+        if record["names"] != sorted(tensors):
+            raise ValueError("not all of its tensors are there")
         self.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
         if self.average is not None:
             average = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
@@ -122,8 +124,9 @@ class State:
         for i, generator in enumerate(self.generators):
             generator.set_state(tensors[f"random.{i}"])
         torch.set_rng_state(tensors["random"])
-        self.rows[:] = [Epoch(n, *(math.nan if v is None else v for v in rest)) for n, *rest in record["rows"]]
-        return record["seconds"]
+        numbers = [[math.nan if v is None else float(v) for v in rest] for _, *rest in record["rows"]]
+        self.rows[:] = [Epoch(n, *row) for n, row in enumerate(numbers, 1)]
+        return float(record["seconds"])
 
 
 def _comparable(plan: Plan) -> dict[str, object]:
