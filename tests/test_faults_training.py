@@ -24,6 +24,8 @@ from tests.limits import processor_seconds
 from tests.test_recipes import small
 
 runner = CliRunner()
+FAST = ("node", "momentum", "deq", "cnf")  # one of each kind now, all of them with -m slow
+VARIANTS = [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in RECIPES]
 NAN, MEMORY = "nan", torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
@@ -115,8 +117,9 @@ def test_a_map_keeps_the_weights_of_its_last_good_epoch():
     assert nn.functional.mse_loss(model.model(x), -x).item() == losses[-1]
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda r: r.name)
-def test_every_variant_keeps_its_last_good_weights(recipe):
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_keeps_its_last_good_weights(name):
+    recipe = RECIPES[name]
     task = small(recipe)
     batch = min(32, task.n)
     steps = max(1, task.n // batch)
@@ -258,9 +261,10 @@ def test_equal_seeds_make_equal_residual_networks(controller):
     assert same(one, other)
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda r: r.name)
-def test_equal_seeds_make_equal_variants(recipe):
+@pytest.mark.parametrize("name", VARIANTS)
+def test_equal_seeds_make_equal_variants(name):
     """Two trainings in one process; that a third goes on after a kill to the same bits is tested in test_recipes.py."""
+    recipe = RECIPES[name]
 
     def trained(noise: int):
         torch.manual_seed(noise)  # what a process has drawn before must not matter
@@ -273,10 +277,7 @@ def test_equal_seeds_make_equal_variants(recipe):
     assert same(one, other)
 
 
-COUNTED = [n if n in ("node", "momentum") else pytest.param(n, marks=pytest.mark.slow) for n in RECIPES]
-
-
-@pytest.mark.parametrize("name", COUNTED)
+@pytest.mark.parametrize("name", [n if n == "momentum" else pytest.param(n, marks=pytest.mark.slow) for n in RECIPES])
 def test_one_and_two_threads_count_the_same_evaluations(name):
     task = small(RECIPES[name])
     counts = []

@@ -33,7 +33,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 def name_file(error: BaseException, path: Path) -> None:
     """Put the name of the file into an error of the system: a full disk is told by `write`, which knows no names."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:  # or its own text would be lost
         error.filename = str(path)
 
 
