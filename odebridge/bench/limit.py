@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 
@@ -14,7 +14,7 @@ class Overdue(BaseException):
 
 
 @contextmanager
-def limited(seconds: float) -> Iterator[None]:
+def limited(seconds: float) -> Generator[None]:
     """Raise `Overdue` in the block after so many seconds, as soon as Python code runs again.
 
     Caveat: only in the main thread of a process, and where the system has timers (not on Windows); elsewhere nothing is

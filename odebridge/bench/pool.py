@@ -8,7 +8,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -151,7 +151,7 @@ def _bare(part: Part) -> Part:
 
 
 @contextmanager
-def _backend(how: How) -> Iterator[None]:
+def _backend(how: How) -> Generator[None]:
     with ExitStack() as stack:
         if how.backend == "dask":
             stack.enter_context(_dask(how))
@@ -165,7 +165,7 @@ def _backend(how: How) -> Iterator[None]:
 
 
 @contextmanager
-def _dask(how: How) -> Iterator[Any]:
+def _dask(how: How) -> Generator[Any]:
     distributed: Any = optional("distributed")
     if distributed is None:
         raise ValueError("backend: 'dask' is not installed; pip install dask distributed.")

@@ -71,7 +71,7 @@ class Recipe:
             fits = fits and 0.0 <= value < math.inf and (value > 0.0 or key not in POSITIVE)
         if not fits:
             most = f" and at most {MOST}" if isinstance(value, int) and value > MOST else ""
-            words = {
+            words: dict[type, str] = {
                 int: f"a whole number of at least {least}{most}"
                 if key not in ZERO
                 else f"a whole number, 0 for {ZERO.get(key)}{most}",
