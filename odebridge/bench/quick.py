@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def run_suite(
     """
     budgets = {part.name: finite(part.budget)[0] for part in todo}
     if resume is None:
-        folder = RunFolder(out, name, {**settings, "threads": THREADS, "budgets_s": budgets}, command)
+        folder = RunFolder(out, name, {**settings, "threads": THREADS, "budgets_s": budgets}, command, _typed(settings))
     else:
         folder = RunFolder.reopened(resume, name)
         todo = [remaining(part, finished(resume)) for part in todo]
@@ -65,6 +65,13 @@ def run_suite(
     if (folder.path / RESULTS).exists():  # a share or a piece of a run may have nothing to do
         write_report([folder.path], folder.path / REPORT)
     return folder.path
+
+
+def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by the names of the options that choose them: a size is a flag, and the CPU is where all suites run."""
+    size = settings.get("size")
+    rest = {k: v for k, v in settings.items() if k != "size" and (k, v) != ("device", "cpu")}
+    return {**rest, **({size: True} if size in ("quick", "full") else {})}
 
 
 def _silent(event: Event) -> None:
