@@ -16,7 +16,7 @@ from odebridge.control.base import Controller
 from odebridge.control.catalogue import CONTROLLERS
 from odebridge.control.classical import Filter
 from odebridge.control.features import FEATURES
-from odebridge.control.learned import LearnedStep, Place
+from odebridge.control.learned import LearnedStep, Place, Pooled
 from odebridge.core.files import digest_of, write_atomic
 from odebridge.core.protocols import Observation, StepController
 from odebridge.core.tolerance import Tolerance
@@ -58,9 +58,9 @@ class Calibrated(Controller):
         law = self.law
         if not isinstance(law, LearnedStep) or tol is None:
             return law.start(x, tol)
-        if law.place is not None and x[0].numel() != len(law.place.size):
+        if law.place is not None and x[0].numel() != law.place.components:
             raise ValueError(
-                f"controller: was calibrated for states of {len(law.place.size)} numbers, and x0 has {x[0].numel()}; "
+                f"controller: was calibrated for states of {law.place.components} numbers, and x0 has {x[0].numel()}; "
                 "calibrate for this problem, or with state=False."
             )
         loose, tight = max(self.rtols), min(self.rtols)
@@ -132,12 +132,26 @@ def _written(law: StepController) -> dict[str, Any]:
     if isinstance(law, Filter):
         return {"filter": asdict(law)}
     if isinstance(law, LearnedStep):
-        place = None if law.place is None else {k: v.tolist() for k, v in vars(law.place).items()}
         return {
-            "filter": asdict(law.linear), "features": list(FEATURES), "weights": law.weights.tolist(), "place": place,
+            "filter": asdict(law.linear), "features": list(FEATURES), "weights": law.weights.tolist(),
+            "place": _written_place(law.place),
             "alone": law.alone,
         }  # fmt: skip
     raise TypeError(f"save: a controller of type {type(law).__name__} cannot be written; pickle it, or keep its settings.")
+
+
+def _written_place(place: Place | Pooled | None) -> dict[str, Any] | None:
+    if isinstance(place, Pooled):
+        return {**{k: v.tolist() for k, v in vars(place.place).items()}, "mix": place.mix.tolist()}
+    return None if place is None else {k: v.tolist() for k, v in vars(place).items()}
+
+
+def _read_place(page: Mapping[str, Any] | None) -> Place | Pooled | None:
+    if page is None:
+        return None
+    found = {k: _tensor(v) for k, v in page.items()}
+    mix = found.pop("mix", None)
+    return Place(**found) if mix is None else Pooled(Place(**found), mix)
 
 
 def _read(page: Mapping[str, Any], path: Path) -> StepController:
@@ -149,8 +163,7 @@ def _read(page: Mapping[str, Any], path: Path) -> StepController:
         return linear
     if page["features"] != list(FEATURES):
         raise ValueError(f"{path}: was calibrated with other features than this version has; calibrate again.")
-    place = None if page["place"] is None else Place(**{k: _tensor(v) for k, v in page["place"].items()})
-    return LearnedStep(linear, _tensor(page["weights"]), place, page["alone"])
+    return LearnedStep(linear, _tensor(page["weights"]), _read_place(page["place"]), page["alone"])
 
 
 def _tensor(values: Any) -> Tensor:
