@@ -299,6 +299,13 @@ def test_wrong_names_get_the_nearest() -> None:
         SE(C, 0)
 
 
+@pytest.mark.parametrize("cls", [SE, StepNet])
+def test_a_reduction_below_one_widens(cls):
+    inputs = {SE: 2, StepNet: 4}[cls]
+    first, last = cls(2, 0.25).excite[0], cls(2, 0.25).excite[2]
+    assert (first.in_features, first.out_features, last.in_features, last.out_features) == (inputs, 8, 8, 2)
+
+
 def test_attention_is_abstract() -> None:
     with pytest.raises(TypeError, match="abstract"):
         Attention()  # type: ignore[abstract]

@@ -143,6 +143,7 @@ def test_families_of_every_kind():
         ({"seed": 1.5}, "seed"),
         ({"rtols": (1e-6, 1e-3)}, "rtols"),
         ({"rtols": 1e-3}, "rtols"),
+        ({"state": "pool"}, 'state: must be True, False or "pooled"'),
     ],
 )
 def test_bad_input_gets_a_sentence(change, message):

@@ -13,7 +13,7 @@ import odebridge as ob
 from odebridge.bench.controller_families import families
 from odebridge.control import Calibrated, Filter, LearnedStep, load
 from odebridge.control.features import FEATURES
-from odebridge.control.learned import PATIENCE, Place, Swarm
+from odebridge.control.learned import PATIENCE, Place, Pooled, Swarm
 from odebridge.control.linear import Coefficients
 from odebridge.core.protocols import Observation
 from odebridge.train.calibration.equal import Curves, falling, interval, log_ratios
@@ -31,6 +31,18 @@ def gate(seed=0, size=0.3, places=0):
 def place(n=N):
     one = torch.ones(n, dtype=torch.float64)
     return Place(one, 0.5 * one, 0.5 * one)
+
+
+def pooled(n=N):
+    return Pooled(place(n), torch.tensor([[1.0, -0.5, 0.2], [0.3, 0.8, -0.1], [-1.0, 0.1, 0.0]], dtype=torch.float64))
+
+
+SIGHTS = {"place": place, "pooled": pooled}
+
+
+def sighted(sight, seed=0, linear=LINEAR, alone=1.0):
+    where = SIGHTS[sight]()
+    return LearnedStep(linear, gate(seed, places=where.width), where, alone)
 
 
 def oscillators(b=6):
@@ -60,9 +72,10 @@ def test_without_weights_it_is_the_classical_law_to_the_bit(method, compiled):
         assert torch.allclose(plain.x1, silent.x1, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("sight", list(SIGHTS))
 @pytest.mark.parametrize("method", METHODS)
-def test_a_trajectory_in_a_batch_is_the_one_alone(method):
-    task, law = oscillators(4), LearnedStep(LINEAR, gate(places=N), place())
+def test_a_trajectory_in_a_batch_is_the_one_alone(method, sight):
+    task, law = oscillators(4), sighted(sight)
     together = solve(task, law, method)
     assert int(together.stats.accepted.min()) > 10
     for i in range(4):
@@ -70,9 +83,11 @@ def test_a_trajectory_in_a_batch_is_the_one_alone(method):
         assert torch.equal(alone.x1[0], together.x1[i])
 
 
-@pytest.mark.parametrize("method", ["tsit5", "rodas5p", "kvaerno5"])
-def test_compiled_tries_are_the_eager_ones(method):
-    task, law = oscillators(), LearnedStep(dataclasses.replace(LINEAR, scale=2.0), gate(1, places=N), place(), 1.5)
+@pytest.mark.parametrize(
+    ("method", "sight"), [("tsit5", "place"), ("rodas5p", "place"), ("kvaerno5", "place"), ("rodas5p", "pooled")]
+)
+def test_compiled_tries_are_the_eager_ones(method, sight):
+    task, law = oscillators(), sighted(sight, 1, dataclasses.replace(LINEAR, scale=2.0), 1.5)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fast = solve(task, law, method, compile=True)
@@ -96,6 +111,22 @@ def test_a_swarm_is_many_laws_side_by_side(compiled):
     for i, law in enumerate(laws):
         one = solve(task.trajectory(i).batched(), law, compile=compiled)
         assert torch.equal(counts(one)[:, 0], counts(many)[:, i])
+
+
+@pytest.mark.parametrize("method", ["tsit5", "rodas5p"])
+def test_a_pooling_gate_sees_every_component_and_not_which(method):
+    """Components that change places change no decision; another value of any of them changes some."""
+    law, x0 = sighted("pooled"), torch.tensor([[1.0, 0.2]], dtype=torch.float64)
+
+    def f(t, x):
+        return -5.0 * x * x * x + x
+
+    one, other = (ob.integrate(f, x, (0.0, 4.0), method=method, controller=law, rtol=1e-5) for x in (x0, x0.flip(1)))
+    assert torch.equal(counts(one), counts(other))
+    columns = [law.place(observed(0.5, True)._replace(x=x)) for x in (x0, x0 * torch.tensor([1.0, 1.5]), x0 * 1.5)]
+    assert columns[0].shape == (1, law.place.width)
+    assert not torch.equal(columns[0], columns[1])
+    assert not torch.equal(columns[1], columns[2])
 
 
 def test_swarms_share_one_kernel():
@@ -221,7 +252,10 @@ def test_another_method_or_size_is_refused():
         ob.integrate(lambda t, x: -x, torch.ones(2, 1, dtype=torch.float64), (0.0, 1.0), controller=law)
 
 
-@pytest.mark.parametrize("law", [calibrated(), calibrated(LINEAR), calibrated(ob.control.CONTROLLERS["predictive"])])
+@pytest.mark.parametrize(
+    "law",
+    [calibrated(), calibrated(sighted("pooled", 6)), calibrated(LINEAR), calibrated(ob.control.CONTROLLERS["predictive"])],
+)
 def test_saved_and_loaded_to_the_bit(law, tmp_path):
     again = load(law.save(tmp_path / "deep" / "law.json"))
     task = oscillators(2)

@@ -87,7 +87,7 @@ def train(kind: str, steps: int, found: Pairs, seeds: list[int], recipe: Recipe,
         adam.zero_grad()
         last = all_losses(weights, tuple(v[index] for v in given), targets[index])
         last.sum().backward()
-        _clip(values)
+        clip_each(values)
         adam.param_groups[0]["lr"] = recipe.rate(i - 1)
         adam.step()
         if i % 20 == 0 and time.perf_counter() - began > left:
@@ -128,7 +128,7 @@ def _times(like: Tensor) -> Tensor:
     return torch.arange(1, TIMES + 1, dtype=torch.float32, device=like.device) / TIMES
 
 
-def _clip(stacked: list[Tensor]) -> None:
+def clip_each(stacked: list[Tensor]) -> None:
     """Norm of each seed's gradient at most CLIP; 0 where it is not finite."""
     grads = [p.grad for p in stacked if p.grad is not None]
     norms = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()

@@ -17,7 +17,7 @@ from odebridge.control.base import Controller
 from odebridge.control.catalogue import CONTROLLERS
 from odebridge.control.classical import Filter
 from odebridge.control.features import FEATURES
-from odebridge.control.learned import LearnedStep, Place
+from odebridge.control.learned import LearnedStep, Place, Pooled
 from odebridge.core.files import digest_of, parsed, write_atomic
 from odebridge.core.protocols import Observation, StepController
 from odebridge.core.tolerance import Tolerance
@@ -60,9 +60,9 @@ class Calibrated(Controller):
         law = self.law
         if not isinstance(law, LearnedStep) or tol is None:
             return law.start(x, tol)
-        if law.place is not None and x[0].numel() != len(law.place.size):
+        if law.place is not None and x[0].numel() != law.place.components:
             raise ValueError(
-                f"controller: was calibrated for states of {len(law.place.size)} numbers, and x0 has {x[0].numel()}; "
+                f"controller: was calibrated for states of {law.place.components} numbers, and x0 has {x[0].numel()}; "
                 "calibrate for this problem, or with state=False."
             )
         loose, tight = max(self.rtols), min(self.rtols)
@@ -142,12 +142,28 @@ def _written(law: StepController) -> dict[str, Any]:
     if isinstance(law, Filter):
         return {"filter": asdict(law)}
     if isinstance(law, LearnedStep):
-        place = None if law.place is None else {k: v.tolist() for k, v in vars(law.place).items()}
         return {
-            "filter": asdict(law.linear), "features": list(FEATURES), "weights": law.weights.tolist(), "place": place,
+            "filter": asdict(law.linear), "features": list(FEATURES), "weights": law.weights.tolist(),
+            "place": _written_place(law.place),
             "alone": law.alone,
         }  # fmt: skip
     raise TypeError(f"save: a controller of type {type(law).__name__} cannot be written; pickle it, or keep its settings.")
+
+
+def _written_place(place: Place | Pooled | None) -> dict[str, Any] | None:
+    if isinstance(place, Pooled):
+        return {**{k: v.tolist() for k, v in vars(place.place).items()}, "mix": place.mix.tolist()}
+    return None if place is None else {k: v.tolist() for k, v in vars(place).items()}
+
+
+def _read_place(page: Mapping[str, Any] | None) -> Place | Pooled | None:
+    if page is None:
+        return None
+    found = {k: _tensor(v) for k, v in page.items()}
+    mix = found.pop("mix", None)
+    if len({v.shape for v in found.values()}) != 1 or (mix is not None and mix.shape[1:] != (3,)):
+        raise ValueError("sizes of what the gate sees")
+    return Place(**found) if mix is None else Pooled(Place(**found), mix)
 
 
 def _read(page: Mapping[str, Any]) -> StepController:
@@ -159,8 +175,8 @@ def _read(page: Mapping[str, Any]) -> StepController:
         _number(value, above=0.0 if name in SIZES else -math.inf)
     if "weights" not in page:
         return linear
-    place = None if page["place"] is None else Place(**{k: _tensor(v) for k, v in page["place"].items()})
-    weights, seen = _tensor(page["weights"]), len(FEATURES) + (0 if place is None else len(place.size))
+    place = _read_place(page["place"])
+    weights, seen = _tensor(page["weights"]), len(FEATURES) + (0 if place is None else place.width)
     if weights.shape != (2, seen) or not bool(torch.isfinite(weights).all()):
         raise ValueError(f"weights of shape {tuple(weights.shape)}")
     return LearnedStep(linear, weights, place, _number(page["alone"], above=0.0))

@@ -43,16 +43,59 @@ class Place:
     middle: Float[Tensor, " n"]
     spread: Float[Tensor, " n"]
 
-    def __call__(self, x: Float[Tensor, "b *s"]) -> Float[Tensor, "b n"]:
+    @property
+    def width(self) -> int:
+        """How many columns."""
+        return len(self.size)
+
+    @property
+    def components(self) -> int:
+        """Of a state."""
+        return len(self.size)
+
+    def __call__(self, seen: Observation) -> Float[Tensor, "b n"]:
         """The columns that are added to the features."""
-        v = x.flatten(1).double()
+        v = seen.x.flatten(1).double()
         return (((v.sign() * (1.0 + v.abs() / self.size).log()) - self.middle) / self.spread).clamp(-5.0, 5.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """State beside slope, through one small layer for all components, pooled: what a StepNet (a reconstruction) sees.
+
+    Column j is mean_i relu(a_j u_i + b_j v_i + c_j): u the columns of `place`, v what the slope at the step's end makes of them
+    within one step, sign(v) log(1 + |v|). mix (H, 3): a, b, c, drawn once and not searched, so that the search stays as small
+    for a hundred components as for ten. Caveat: which component it was is lost.
+    """
+
+    place: Place
+    mix: Float[Tensor, "h 3"]
+
+    @property
+    def width(self) -> int:
+        """How many columns."""
+        return len(self.mix)
+
+    @property
+    def components(self) -> int:
+        """Of a state."""
+        return self.place.components
+
+    def __call__(self, seen: Observation) -> Float[Tensor, "b h"]:
+        """The columns that are added to the features."""
+        u, h = self.place(seen), seen.h
+        assert isinstance(h, Tensor)
+        x, f = (v.flatten(1).double() for v in (seen.x, seen.slope))
+        way = h.unsqueeze(1) * f / ((x.abs() + self.place.size) * self.place.spread)
+        way = (way.sign() * (1.0 + way.abs()).log()).clamp(-5.0, 5.0)
+        pooled = [row_sum((a * u + b * way + c).clamp_min(0.0)) / u.shape[1] for a, b, c in self.mix.tolist()]
+        return torch.stack(pooled, 1)
 
 
 def learned_step(
     c: Coefficients,
     gate: Callable[[Tensor], tuple[Tensor, Tensor]],
-    place: Place | None,
+    place: Place | Pooled | None,
     seen: Observation,
     memory: Memory,
 ) -> tuple[Tensor, Memory]:
@@ -65,7 +108,7 @@ def learned_step(
     log_error = clip(seen.error.log() + memory.log_scale, log_of(c.floor), torch.inf)
     table, past = features(seen, h.log(), k, log_error, memory.log_scale, memory.history, memory.past)
     if place is not None:
-        table = torch.cat([table, place(seen.x)], 1)
+        table = torch.cat([table, place(seen)], 1)
     refused = torch.where(seen.accepted, 0, memory.refused + 1)
     off = memory.silent | (refused >= PATIENCE)
     d, m = gate(table)
@@ -99,7 +142,7 @@ class LearnedStep(Controller):
 
     linear: Filter
     weights: Float[Tensor, "2 f"]
-    place: Place | None = None
+    place: Place | Pooled | None = None
     alone: float = 1.0  # the scale of the filter where the gate is silent
 
     def start(self, x: Tensor, tol: Tolerance | None) -> Memory:
@@ -134,7 +177,7 @@ class Swarm(Controller):
 
     coefficients: Float[Tensor, "b 13"]
     weights: Float[Tensor, "b 2 f"]
-    place: Place | None = None
+    place: Place | Pooled | None = None
 
     @property
     def traces_as(self) -> Any:

@@ -87,12 +87,13 @@ def per_channel(a: Float[Tensor, " b c"], x: Float[Tensor, " b c *space"]) -> Te
     return a.reshape(a.shape + (1,) * (x.dim() - 2))
 
 
-def squeeze_excite(inputs: int, channels: int, reduction: int) -> nn.Sequential:
+def squeeze_excite(inputs: int, channels: int, reduction: float) -> nn.Sequential:
     """sigmoid(W2 relu(W1 z + b1) + b2): inputs -> round(channels / reduction), at least 1 -> channels.
 
-    The narrow width follows the gated channels, not the inputs, so that modules with more inputs stay comparable.
+    The narrow width follows the gated channels, not the inputs, so that modules with more inputs stay comparable. A reduction
+    below 1 widens: states of two or three numbers have nothing to squeeze.
     """
-    if reduction < 1:
-        raise ValueError(f"reduction must be at least 1, got {reduction!r}.")
+    if not reduction > 0:
+        raise ValueError(f"reduction must be positive, got {reduction!r}.")
     narrow = max(1, round(channels / reduction))
     return nn.Sequential(nn.Linear(inputs, narrow), nn.ReLU(), nn.Linear(narrow, channels), nn.Sigmoid())

@@ -17,7 +17,7 @@ class SE(Attention):
     from a large state. Use: `ob.nets.resnet(depth=20, controller="se")`.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int, reduction: float = 16) -> None:
         super().__init__()
         self.excite = squeeze_excite(channels, channels, reduction)
 

@@ -72,7 +72,7 @@ class StepNet(Attention):
     Use: `ob.nets.resnet(depth=20, controller="stepnet")`.
     """
 
-    def __init__(self, channels: int, reduction: int = 16, *, inputs: str = "fx", statistic: str = "mean") -> None:
+    def __init__(self, channels: int, reduction: float = 16, *, inputs: str = "fx", statistic: str = "mean") -> None:
         super().__init__()
         count, self._inputs = lookup("StepNet input", inputs, INPUTS)
         self._statistic = lookup("StepNet statistic", statistic, STATISTICS)

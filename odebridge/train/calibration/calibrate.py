@@ -22,7 +22,7 @@ from odebridge.methods.catalogue import METHODS
 from odebridge.problems import Problem, problem
 from odebridge.train.calibration.equal import interval, log_ratios
 from odebridge.train.calibration.search import Found, Space, Trial, as_filter, moved, score, search, yardstick
-from odebridge.train.calibration.workload import Workload, measured, place_of, tolerances, wide, workload
+from odebridge.train.calibration.workload import Workload, measured, place_of, pooled_of, tolerances, wide, workload
 
 # The laws that a calibrated one must beat, besides the filter that is tuned on the family itself.
 CLASSICAL = ("i", "pi42", "pi34", "pid", "h211b", "predictive")
@@ -49,7 +49,7 @@ def calibrate(
     instances: int = 32,
     rtols: tuple[float, float] = (1e-3, 1e-6),
     atol_per_rtol: float | None = None,
-    state: bool = True,
+    state: bool | str = True,
     generations: int = 250,
     seed: int = 0,
     progress: bool = True,
@@ -68,7 +68,9 @@ def calibrate(
         instances: how many to search and to choose on, half each; as many again judge the result. At least 8.
         rtols: the loosest and the tightest tolerance that will be used.
         atol_per_rtol: atol / rtol in all solves; None: a hundredth of the smallest component's median size.
-        state: whether the gate sees where the state is (small systems), besides what the last try showed.
+        state: whether the gate sees where the state is, besides what the last try showed: True, each component of systems of
+            up to 8; "pooled", state and slope of any number through one layer for all components, as StepNet (a
+            reconstruction) would; False, nothing.
         generations: of the search for the gate.
         seed: of instances and search: the same seed, the same law, on one machine.
         progress: a line on standard error while it runs.
@@ -86,9 +88,11 @@ def calibrate(
     began, busy = time.monotonic(), time.process_time()
     scheme = lookup("method", method, METHODS) if isinstance(method, str) else method
     _checked(scheme, instances, rtols, generations, seed)
+    if state not in (True, False, "pooled"):
+        raise ValueError(f'state: must be True, False or "pooled", got {state!r}.')
     tell = _Teller(progress)
     split = split_of(family, instances, rtols, atol_per_rtol, seed, state)
-    n, place = split.train.task.x0.shape[1], split.train.place
+    place = split.train.place
     tell(f"{len(split.train)} + {len(split.choose)} + {len(split.judge)} instances of {split.train.task.name or 'the family'}")
 
     start = _start(controller, split.train.task.stiff)
@@ -99,7 +103,7 @@ def calibrate(
     tuned = replace(as_filter(moved(start.coefficients, found.z[None])[0]), scale=found.scale)
     best, best_name = best_classical(split.choose, scheme, {base_name: base, "the filter tuned on the family": tuned})
 
-    gates = Space(tuned.coefficients, linear=False, gate=True, places=0 if place is None else n)
+    gates = Space(tuned.coefficients, linear=False, gate=True, places=0 if place is None else place.width)
     found = _searched(gates, split, scheme, best, generations, seed, tell, "gate")
     learned = LearnedStep(replace(tuned, scale=found.scale), gates.laws(found.z[None])[1][0], place, tuned.scale)
 
@@ -123,7 +127,7 @@ def calibrate(
 
 
 def split_of(
-    family: Family, instances: int, rtols: tuple[float, float], atol_per_rtol: float | None, seed: int, state: bool
+    family: Family, instances: int, rtols: tuple[float, float], atol_per_rtol: float | None, seed: int, state: bool | str
 ) -> Split:
     """Instances with their truth: a quarter to search on, a quarter to choose on, half to judge on."""
     total = 2 * instances
@@ -132,7 +136,10 @@ def split_of(
     quarter = half // 2
     between = load.at(tolerances(rtols, per_decade=2))
     parts = load.part(0, quarter), load.part(quarter, half), between.part(half, len(load))
-    place = place_of(parts[0]) if state and load.task.x0.shape[1] <= PLACES else None
+    if state == "pooled":
+        place = pooled_of(parts[0], seed)
+    else:
+        place = place_of(parts[0]) if state and load.task.x0.shape[1] <= PLACES else None
     return Split(*(replace(part, place=place) for part in parts))
 
 

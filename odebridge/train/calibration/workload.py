@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from odebridge.control.classical import Filter
 from odebridge.control.features import FEATURES
-from odebridge.control.learned import LearnedStep, Place, Swarm
+from odebridge.control.learned import LearnedStep, Place, Pooled, Swarm
 from odebridge.core.protocols import Method, StepController
 from odebridge.core.result import Result, Solution
 from odebridge.core.shapes import repeat, tree_map
@@ -27,6 +27,7 @@ TIMES = 40  # at which errors are measured: half of them evenly spread, half whe
 TRUTH = 1e-10
 CAP = 0.1  # errors above say that the solution has lost its way, not by how much
 LONGEST = 200_000
+POOLED = 6  # columns of a gate that pools over the components
 WIDER = 10.0  # the curve of a yardstick reaches this factor beyond the tolerances asked for, so that errors overlap
 
 
@@ -41,7 +42,7 @@ class Workload:
     rtols: tuple[float, ...]
     atol_per_rtol: float
     max_steps: int = LONGEST
-    place: Place | None = None  # what gates see of the state, besides the last try
+    place: Place | Pooled | None = None  # what gates see of the state, besides the last try
 
     def __len__(self) -> int:
         return len(self.task.x0)
@@ -65,6 +66,12 @@ def place_of(load: Workload) -> Place:
     size = torch.where(size > 1e-6 * x.abs().amax(0), size, x.abs().amax(0).clamp_min(1e-300))
     v = x.sign() * (1.0 + x.abs() / size).log()
     return Place(size, v.mean(0), v.std(0).clamp_min(1e-6))
+
+
+def pooled_of(load: Workload, seed: int) -> Pooled:
+    """The same for a gate that pools over the components: its layer is drawn by the seed."""
+    chance = torch.Generator().manual_seed(seed)
+    return Pooled(place_of(load), torch.randn(POOLED, 3, generator=chance, dtype=torch.float64))
 
 
 def rows(task: Problem, index: Tensor) -> Problem:
@@ -161,7 +168,7 @@ def swarm_of(laws: Sequence[Filter], weights: Tensor | None) -> tuple[Tensor, Te
 def measured_many(load: Workload, method: Method | str, coefficients: Tensor, weights: Tensor) -> list[Curves]:
     """The same for many laws side by side: coefficients (c, 13), weights (c, 2, f), those of the place last or left out."""
     which = torch.arange(len(weights)).repeat_interleave(len(load) * len(load.rtols))
-    seen = len(FEATURES) + (0 if load.place is None else len(load.place.size))
+    seen = len(FEATURES) + (0 if load.place is None else load.place.width)
     weights = pad(weights, (0, seen - weights.shape[2]))
     return _measured(load, method, Swarm(coefficients[which], weights[which], load.place), len(weights))
 
