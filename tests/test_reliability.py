@@ -1,7 +1,9 @@
 """The generator of benchmarks/reliability.py: solves that say OK are right, or a warning says what to expect."""
 
 import importlib.util
+import math
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,3 +75,38 @@ def test_the_compiled_loop_rejects_the_same_steps(script):
     for name in ("accepted", "rejected", "f_evals", "solves"):
         assert torch.equal(getattr(compiled.stats, name), getattr(eager.stats, name)), name
     assert torch.allclose(compiled.x1, eager.x1, rtol=1e-9)
+
+
+def turning(method, rtol, **options):
+    """One turn and a half of x'' = -9 x: the end, its error in units of rtol, and what was said."""
+    field = lambda t, x: torch.stack([x[:, 1], -9.0 * x[:, 0]], -1)  # noqa: E731
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        x0 = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+        sol = ob.integrate(field, x0, (0.0, 3.0), method=method, rtol=rtol, atol=1e-3 * rtol, **options)
+    right = torch.tensor([[math.cos(9.0), -3.0 * math.sin(9.0)]]).double()
+    off = float(((sol.x1 - right) / torch.tensor([1.0, 3.0])).square().mean().sqrt()) / rtol
+    return sol, off, [str(w.message) for w in said if w.category is RuntimeWarning]
+
+
+@pytest.mark.parametrize(("method", "share"), [("rosenbrock23", 0.24), ("tr_bdf2", 0.115)])
+def test_errors_of_order_two_add_up_step_by_step_at_every_tolerance(method, share):
+    """So it is no fault of the estimate, and the end is off by rtol^(2/3), not by rtol."""
+    for rtol in (1e-4, 1e-6):
+        sol, off, _ = turning(method, rtol)
+        assert off / int(sol.stats.accepted) == pytest.approx(share, rel=0.15)
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_method_of_order_two_says_that_many_steps_at_a_tight_tolerance_add_up(compiled):
+    sol, off, said = turning("rosenbrock23", 1e-6, compile=compiled)
+    steps = int(sol.stats.accepted)
+    assert any(f"took {steps} steps (trajectory 0)" in s and "add up" in s and "method='rodas5p'" in s for s in said)
+    assert 100.0 < off < 0.25 * steps
+
+
+@pytest.mark.parametrize(("method", "rtol"), [("rosenbrock23", 1e-4), ("rodas5p", 1e-8), ("kvaerno3", 1e-6), ("bdf", 1e-8)])
+def test_nothing_is_said_where_little_adds_up(method, rtol):
+    _, off, said = turning(method, rtol)
+    assert said == []
+    assert off < 100.0
