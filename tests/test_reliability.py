@@ -1,15 +1,20 @@
 """The generator of benchmarks/reliability.py: solves that say OK are right, or a warning says what to expect."""
 
-import importlib.util
+import json
 import math
+import os
 import sys
+import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from manufactured import exact, field, slope
+from selection import dear
 
 import odebridge as ob
 from odebridge.core.tolerance import Tolerance
@@ -17,40 +22,30 @@ from odebridge.integrate.engine import build
 from odebridge.integrate.system import BoundField
 from odebridge.methods import METHODS
 
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+import reliability
+import reliability_families as families
+import reliability_page
 
-@pytest.fixture(scope="module")
-def script():
-    """The benchmark as a module."""
-    path = Path(__file__).parent.parent / "benchmarks" / "reliability.py"
-    spec = importlib.util.spec_from_file_location("reliability", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["reliability"] = module  # named tuples look their module up
-    spec.loader.exec_module(module)
-    return module
+EXAMPLES = int(os.environ.get("ODEBRIDGE_EXAMPLES", "3"))
 
 
-def errors(one, sol, rtol):
-    """Errors at the end in units of the tolerance."""
-    path = one.exact(torch.stack([0.0 * one.t1, one.t1], 1))[:, -1]
-    return ((sol.x1 - path) / (1e-3 * rtol + rtol * path.abs())).square().mean(1).sqrt()
-
-
-def followers(script, method, rtol, **options):
-    one = script.follower(200, torch.Generator().manual_seed(1), 1e8)
+def followers(method, rtol, **options):
+    """200 stiff, strongly non-linear systems, their solve, and the errors in units of the tolerance."""
+    one = families.follower(200, torch.Generator().manual_seed(1), 1e8)
     options = {"args": one.args, "rtol": rtol, "atol": 1e-3 * rtol, "throw": False, **options}
-    return one, ob.integrate(one.field, one.x0, (0.0, one.t1), method=method, **options)
+    sol = ob.integrate(one.field, one.x0, (0.0, one.t1), method=method, **options)
+    return sol, torch.tensor(reliability.errors(one, sol.x1, rtol, 1e-3 * rtol))
 
 
-def test_rodas3p_sees_that_a_stiff_nonlinear_component_is_off(script):
+def test_rodas3p_sees_that_a_stiff_nonlinear_component_is_off():
     """The difference of the last two stages, which share one f, does not: a third of these systems ended up to 1e9 off."""
-    one, sol = followers(script, "rodas3p", 1e-3)
+    sol, errors = followers("rodas3p", 1e-3)
     assert bool((sol.result == ob.Result.OK).all())
-    assert float(errors(one, sol, 1e-3).max()) < 20.0
+    assert float(errors.max()) < 20.0
     blind = replace(METHODS["rodas3p"], tableau=replace(METHODS["rodas3p"].tableau, checks_end=False))  # type: ignore[type-var]
-    one, sol = followers(script, blind, 1e-3)
-    assert int((errors(one, sol, 1e-3) > 100.0).sum()) > 20
+    _, errors = followers(blind, 1e-3)
+    assert int((errors > 100.0).sum()) > 20
 
 
 def test_what_the_end_slope_adds_falls_faster_than_the_estimate_without_stiffness():
@@ -69,9 +64,9 @@ def test_what_the_end_slope_adds_falls_faster_than_the_estimate_without_stiffnes
 
 
 @pytest.mark.skipif(build.compiler() is None, reason="no C++ compiler")
-def test_the_compiled_loop_rejects_the_same_steps(script):
-    _, eager = followers(script, "rodas3p", 1e-3)
-    _, compiled = followers(script, "rodas3p", 1e-3, compile=True)
+def test_the_compiled_loop_rejects_the_same_steps():
+    eager, _ = followers("rodas3p", 1e-3)
+    compiled, _ = followers("rodas3p", 1e-3, compile=True)
     for name in ("accepted", "rejected", "f_evals", "solves"):
         assert torch.equal(getattr(compiled.stats, name), getattr(eager.stats, name)), name
     assert torch.allclose(compiled.x1, eager.x1, rtol=1e-9)
@@ -110,3 +105,69 @@ def test_nothing_is_said_where_little_adds_up(method, rtol):
     _, off, said = turning(method, rtol)
     assert said == []
     assert off < 100.0
+
+
+KINDS = [name for name in families.FAMILIES if name != "over the pole"]
+
+
+def right(row):
+    """No OK is off by more than allowed without a word; the batch has a code for each."""
+    assert sum(row["codes"].values()) == row["n"]
+    assert reliability.wrong([row], told=False) == 0, row
+
+
+@pytest.mark.parametrize("method", dear([*reliability.STIFF, *reliability.OTHERS]))
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES == 3)
+@given(st.data())
+def test_what_says_ok_is_right_on_random_problems(method, data):
+    """The generator of the benchmark on drawn seeds: linear, non-normal and non-linear, stiffness ratios to 1e8."""
+    reach = 8.0 if method in reliability.STIFF else 3.0
+    right(reliability.solved({
+        "family": data.draw(st.sampled_from(KINDS)), "method": method, "rtol": data.draw(st.sampled_from([1e-3, 1e-5])),
+        "stiff": 10.0 ** data.draw(st.floats(1.0, reach)), "n": 4, "seed": data.draw(st.integers(0, 2**31)),
+    }))  # fmt: skip
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_random_problems_for_long():
+    """Seeds that nobody has seen, for ODEBRIDGE_SOAK_MINUTES (10): every method and family in turn."""
+    end, seed = time.monotonic() + 60.0 * float(os.environ.get("ODEBRIDGE_SOAK_MINUTES", "10")), time.time_ns() % 2**31
+    while time.monotonic() < end:
+        for case in reliability.cases(16):
+            if time.monotonic() < end:
+                right(reliability.solved({**case, "seed": (seed := seed + 1)}))
+
+
+def test_rows_are_made_once_and_summed(tmp_path, monkeypatch, capsys):
+    words = ["reliability.py", "--per", "2", "--only", "radau9", "--out", str(tmp_path)]
+    monkeypatch.setattr(reliability, "RTOLS", (1e-3,))
+    monkeypatch.setattr(sys, "argv", words)
+    for _ in range(2):
+        reliability.main()
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert len({row["seed"] for row in rows}) == len(rows) == 11
+    made = json.loads((tmp_path / "summary.json").read_text())
+    assert made["all"]["problems"] == made["methods"]["radau9"]["problems"] == 22
+    assert made["all"]["above_100_and_silent"] == 0
+    assert "batches left" in capsys.readouterr().out
+
+
+def test_an_ok_where_there_is_no_solution_counts_as_wrong():
+    one = families.over_the_pole(3, torch.Generator().manual_seed(0), 1.0)
+    assert reliability.errors(one, one.x0, 1e-3, 1e-6) == [reliability.NEVER] * 3
+    row = {"codes": {"OK": 3}, "ratios": [reliability.NEVER, 5.0, 101.0], "steps": [1, 1, 500], "told": [False, False, True]}
+    assert (reliability.wrong([row], told=False), reliability.wrong([row], told=True)) == (1, 1)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_exact_solutions_solve_their_fields(name):
+    one = families.FAMILIES[name](5, torch.Generator().manual_seed(3), 10.0)
+    t = one.t1 * torch.linspace(0.1, 0.9, 5, dtype=torch.float64)
+    rise = (one.exact((t + 1e-5)[:, None]) - one.exact((t - 1e-5)[:, None]))[:, 0] / 2e-5
+    assert torch.allclose(rise, one.field(t, one.exact(t[:, None])[:, 0], one.args), rtol=1e-5, atol=1e-6)
+    assert torch.allclose(one.exact(0.0 * t[:, None])[:, 0], one.x0)
+
+
+def test_the_page_is_that_of_the_committed_results():
+    assert reliability_page.PAGE.read_text(encoding="utf-8") == reliability_page.page()
