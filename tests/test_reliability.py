@@ -171,3 +171,25 @@ def test_the_exact_solutions_solve_their_fields(name):
 
 def test_the_page_is_that_of_the_committed_results():
     assert reliability_page.PAGE.read_text(encoding="utf-8") == reliability_page.page()
+
+
+SEES = ["rosenbrock23", "rodas4", "rodas3p", "rodas4pw", "rodas5p", "tr_bdf2", "kvaerno3", "kvaerno4", "kvaerno5"]
+
+
+@pytest.mark.parametrize("method", SEES)
+def test_the_error_of_a_stiff_component_is_not_taken_for_less_than_it_is(method):
+    """One step on y' = lam (y - sin t) + cos t from y = sin t, h lam = -10 to -1e6: the estimate is at least half the error.
+
+    A filter that the embedded solution does not need divided Kvaerno's by 1 + gamma h |lam|, and their ends at rtol 1e-8 were
+    up to 192 tolerances off.
+    """
+    lam = -100.0 * 10.0 ** torch.arange(6, dtype=torch.float64)[:, None]
+    rows = torch.ones(len(lam), dtype=torch.float64)
+    tol = Tolerance(1e-13 * rows, 1e-13 * rows[:, None])
+    f = BoundField(lambda t, x, a: a * (x - torch.sin(t)[:, None]) + torch.cos(t)[:, None], lam, tol=tol)
+    scheme = METHODS[method]
+    scheme = replace(scheme, iterations=50) if hasattr(scheme, "iterations") else scheme  # type: ignore[type-var]
+    t, x, dt = 0.4 * rows, torch.sin(0.4 * rows)[:, None], 0.1 * rows
+    step = scheme.step(f, t, x, dt, dt[:, None], f(t, x), scheme.start(f, t, x))
+    assert step.error is not None
+    assert bool((step.error.abs() > 0.5 * (step.x - torch.sin(t + dt)[:, None]).abs()).all())

@@ -119,3 +119,8 @@ class DirkTableau:
     def stages(self) -> int:
         """Number of stages, the explicit first one counted."""
         return len(self.b)
+
+    @property
+    def ends_twice(self) -> bool:
+        """The embedded solution is the last stage but one, Kvaerno's design: it damps like the other one."""
+        return self.b_hat == (*self.a[-2], self.gamma, 0.0)
