@@ -4,7 +4,8 @@ Every case (faults_cases.py) is given to everybody (faults_solvers.py) in a proc
 The answer is graded by rules: `ok` the right value; `told` an exception, status or warning whose text names the cause by one
 of the case's words; `failed` any other exception or status; WRONG a finite value that is off with no failure told; NAN a value
 that is not finite with no failure told; ACCEPTED input that cannot be meant, taken without a word; HANG no end in time.
-Run: python benchmarks/faults.py    (about three minutes; writes results/reliability/faults.json and docs/reliability.md)
+Run: python benchmarks/faults.py    (about five minutes; writes results/reliability/faults.json and docs/reliability.md; asks
+only what faults.json does not hold yet)
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from faults_solvers import WHO
 from reliability_page import write
 
 from odebridge.bench.environment import cpu_model, versions
+from odebridge.core.files import write_atomic
 from odebridge.core.optional import installed
 
 LIMIT = 6  # processor seconds
@@ -97,19 +99,21 @@ def apart(case: Case, run: Callable[[Case], Any]) -> tuple[str, str]:
 
 
 def main() -> None:
-    """Run all, write the results and the page."""
+    """Run what is not measured yet, write the results and the page."""
     torch.set_num_threads(1)
+    path = OUT / "faults.json"
+    kept = {row["case"]: row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
+    about = {"cpu": cpu_model(), "versions": {**versions(), **{p: installed(p) for p in PEERS}}, "limit_seconds": LIMIT}
     rows = []
     for case in CASES:
-        row: dict[str, Any] = {"case": case.name}
-        for name, run in WHO.items():
-            grade, words = apart(case, run)
+        row: dict[str, Any] = kept.get(case.name, {"case": case.name})
+        for name in WHO.keys() - row.keys():
+            grade, words = apart(case, WHO[name])
             row[name] = {"grade": grade, "words": words}
-        rows.append(row)
+        rows.append({"case": case.name, **{w: row[w] for w in WHO}})
         print(case.name, *(row[w]["grade"] for w in WHO), flush=True)
-    about = {"cpu": cpu_model(), "versions": {**versions(), **{p: installed(p) for p in PEERS}}, "limit_seconds": LIMIT}
     OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "faults.json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    write_atomic(path, (json.dumps({"about": about, "rows": rows}, indent=1) + "\n").encode())
     write()
 
 
