@@ -117,6 +117,12 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def known(path: Path) -> list[dict[str, Any]]:
+    """The rows that are there, each batch once: two pieces at a time may have made the same."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return list({(row["seed"], row["n"]): row for row in rows}.values())
+
+
 def main() -> None:
     """Solve what is left, write rows and summary."""
     ask = argparse.ArgumentParser()
@@ -128,8 +134,7 @@ def main() -> None:
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)
     path, began = given.out / "rows.jsonl", time.monotonic()
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    done = {(row["seed"], row["n"]) for row in rows}
+    done = {(row["seed"], row["n"]) for row in known(path)}
     todo = [
         c
         for c in cases(given.per)
@@ -140,14 +145,13 @@ def main() -> None:
             if time.monotonic() - began > 60.0 * given.minutes:
                 break
             row = solved(case)
-            rows.append(row)
             file.write(json.dumps(row) + "\n")
             file.flush()
             print(*(row[k] for k in ("family", "method", "rtol", "stiff", "codes", "seconds")), max(row["ratios"], default=0.0),
                   flush=True)  # fmt: skip
+    rows = known(path)
     write_atomic(given.out / "summary.json", (json.dumps(summary(rows), indent=1) + "\n").encode())
-    left = len(cases(given.per)) - len({(row["seed"], row["n"]) for row in rows})
-    print(json.dumps(summary(rows)["all"], indent=1), f"\n{left} batches left")
+    print(json.dumps(summary(rows)["all"], indent=1), f"\n{len(cases(given.per)) - len(rows)} batches left")
 
 
 if __name__ == "__main__":

@@ -38,8 +38,8 @@ def tell_of_sums(method: Method, lanes: Lanes) -> None:
         which = int(lanes.ids[steps.argmax()])
         order = "1 to 5" if isinstance(method, Bdf) else method.order
         words = (
-            f"method {method.name!r} of order {order} took {most} steps (trajectory {which}). Each is within the tolerance, but "
-            "their errors add up where the problem does not damp them: the end may be "
+            f"method {method.name!r} of order {order} took {most} steps (trajectory {which}). Each is within the tolerance, "
+            "but their errors add up where the problem does not damp them: the end may be "
             f"{int(SHARE * most)} tolerances off. Take a method that leaves less of a step, 'rodas5p' or 'radau5'."
         )
         warnings.warn(words, RuntimeWarning, stacklevel=outside())
