@@ -98,7 +98,8 @@ def facts(rows: list[dict[str, Any]]) -> dict[str, Any]:
     per_step = [r / n for row in rows for r, n in zip(row["ratios"], row["steps"], strict=True) if r > 1.0]
     return {
         "problems": sum(codes.values()), "codes": dict(codes), "largest": ratios[-1],
-        "of_999_in_1000": ratios[math.ceil(0.999 * len(ratios)) - 1], "median": ratios[len(ratios) // 2],
+        "median": ratios[len(ratios) // 2], "of_99_in_100": ratios[math.ceil(0.99 * len(ratios)) - 1],
+        "of_999_in_1000": ratios[math.ceil(0.999 * len(ratios)) - 1],
         "above_20": sum(r > NEAR for r in ratios), "above_100_and_silent": wrong(rows, False),
         "above_100_and_told": wrong(rows, True), "largest_per_step": float(f"{max(per_step, default=0.0):.3g}"),
     }  # fmt: skip
