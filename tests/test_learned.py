@@ -10,12 +10,14 @@ import torch
 from sklearn.isotonic import isotonic_regression
 
 import odebridge as ob
+from odebridge.bench.controller_families import families
 from odebridge.control import Calibrated, Filter, LearnedStep, load
 from odebridge.control.features import FEATURES
 from odebridge.control.learned import PATIENCE, Place, Swarm
 from odebridge.control.linear import Coefficients
 from odebridge.core.protocols import Observation
 from odebridge.train.calibration.equal import Curves, falling, interval, log_ratios
+from odebridge.train.calibration.workload import rows, solved
 
 METHODS = ("tsit5", "rodas5p", "kvaerno5", "bosh3", "rosenbrock23", "auto")
 LINEAR = Filter((0.7, -0.3), (0.1,), safety=0.85, threshold=1.2, retry=0.9, retry_safety=0.8)
@@ -277,3 +279,14 @@ def test_intervals_hold_the_mean():
 
 def test_coefficients_go_through_a_filter_and_back():
     assert Coefficients(*torch.tensor(list(LINEAR.coefficients), dtype=torch.float64)) == LINEAR.coefficients
+
+
+@pytest.mark.slow
+def test_a_kernel_for_two_systems_gives_its_stack_back():
+    """GCC put off its pops of arguments past the end of the loop: 20,000 tries of this law filled eight megabytes."""
+    stars = families("tsit5")["pleiades"]().sample(207, 5)
+    task = rows(stars, torch.tensor([206, 206]))  # two stars meet, so that all tries are used
+    one = torch.ones(28, dtype=torch.float64)
+    law = LearnedStep(ob.control.PI42, torch.zeros(2, len(FEATURES) + 28, dtype=torch.float64), Place(one, 0 * one, one))
+    sol = solved(task, "tsit5", controller=law, rtol=1e-4, atol=4e-7, max_steps=20_000)
+    assert (sol.stats.accepted + sol.stats.rejected).tolist() == [20_000, 20_000]

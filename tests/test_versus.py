@@ -1,6 +1,7 @@
 """Solver against network in a tiny size: families, networks, stacked training, counts, comparisons, sentences."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,9 +18,9 @@ from odebridge.bench.flows import FLOWS
 from odebridge.bench.quick import run_suite
 from odebridge.bench.record import read
 from odebridge.bench.report import render, sentences
-from odebridge.bench.versus_data import curves, error_of, measured
+from odebridge.bench.versus_data import Measured, curves, error_of, measured
 from odebridge.bench.versus_data import versus as compared
-from odebridge.bench.versus_findings import log_ratios, over_families
+from odebridge.bench.versus_findings import law_ratio, log_ratios, over_families
 
 TINY = versus.Settings(
     ("lotka_volterra", "stiff_spiral"), ("constant", "se", "stepnet", "neurvec", "deeponet"), 0, 2, 64, 32, 8, 32,
@@ -171,3 +172,38 @@ def test_the_bootstrap_bounds_the_median():
     low, high = bootstrap([1.0, 2.0, 3.0, 4.0, 5.0])
     assert 1.0 <= low < 3.0 < high <= 5.0
     assert bootstrap([1.0, 2.0, 3.0]) == bootstrap([1.0, 2.0, 3.0])
+
+
+def test_calibrated_settings_are_compared_at_equal_error_with_the_compiled_ones():
+    def row(rtol, error, work, **more):
+        setting = {"what": "solver", "method": "tsit5", "rtol": rtol, "compiled": True, "stiff": False, **more}
+        return {"configuration": setting, "values": {"median": error, "f_calls": work}}
+
+    law = {"calibrated": 5, "law_seed": 0}
+    own = [row(1e-2, 1e-2, 100.0), row(1e-4, 1e-4, 400.0)]
+    ours = [row(1e-2, 1e-3, 100.0, **law), row(1e-4, 1e-6, 300.0, **law)]  # half the work at 1e-3; nothing to compare at 1e-6
+    m = Measured("lotka_volterra", (*own, *ours), (), {}, 8, 0.0)
+    assert law_ratio(m, "tsit5", lambda _, r: r["values"]["f_calls"]) == pytest.approx(0.5)
+    assert law_ratio(m, "rodas5p", lambda _, r: r["values"]["f_calls"]) is None
+
+
+def test_calibrated_laws_are_run_where_fields_compile_and_within_their_tolerances():
+    these = replace(TINY, compiled=("tsit5", "rodas5p"), calibrated=3)
+    some = [run for run in versus.solvers(these, "stiff_spiral") if run.get("calibrated")]
+    assert [(run["method"], run["rtol"]) for run in some] == [("tsit5", 1e-3), ("rodas5p", 1e-3)]
+    assert not [run for run in versus.solvers(these, "spring_chain") if run.get("calibrated")]
+
+
+@pytest.mark.slow
+def test_a_calibrated_law_is_a_row(tmp_path):
+    these = replace(
+        TINY, families=("lotka_volterra",), kinds=("constant",), grid={}, adaptive={"tsit5": (1e-2, 1e-4, 1e-6)},
+        compiled=("tsit5",), calibrated=2,
+    )  # fmt: skip
+    found = read(run_suite("solver-vs-network", versus.parts(these), tmp_path, {}, ignore, "a test")).rows
+    mine = [r for r in found if r["configuration"].get("calibrated")]
+    assert [r["status"] for r in mine] == ["ok"] * 3
+    assert all(r["values"]["train_seconds"] > 0 for r in mine)
+    (m,) = measured(found)
+    assert "Tsit5, compiled, calibrated" in curves(m, "median")
+    assert 0.2 < law_ratio(m, "tsit5", lambda _, r: r["values"]["f_calls"]) < 2.0

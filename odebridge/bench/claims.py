@@ -196,8 +196,6 @@ TRIAL: tuple[Claim, ...] = (
         "stiffness",
         judges_equations.not_stiff,
     ),
-)
-TRIAL += (
     Claim(
         "A network of continuous depth that was trained with small Euler steps (8 a stage) is independent of its solver.",
         "accuracy by its own steps minus by dopri5 at rtol 1e-2, same weights; holds where the intervals lie within 1 point",

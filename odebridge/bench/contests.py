@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import resource
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -176,7 +176,7 @@ def _on(device: str, who: Contender) -> Contender:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> Generator[None]:
     """PyTorch, NumPy and XLA on one thread, as far as they can still be told."""
     os.environ.setdefault("XLA_FLAGS", ONE_THREAD)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -145,7 +145,7 @@ def _bare(part: Part) -> Part:
 
 
 @contextmanager
-def _backend(how: How) -> Iterator[None]:
+def _backend(how: How) -> Generator[None]:
     with ExitStack() as stack:
         if how.backend == "dask":
             stack.enter_context(_dask(how))
@@ -159,7 +159,7 @@ def _backend(how: How) -> Iterator[None]:
 
 
 @contextmanager
-def _dask(how: How) -> Iterator[Any]:
+def _dask(how: How) -> Generator[Any]:
     distributed: Any = optional("distributed")
     if distributed is None:
         raise ValueError("backend: 'dask' is not installed; pip install dask distributed.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def _silent(event: Event) -> None:
 
 
 @contextmanager
-def threads(n: int) -> Iterator[None]:
+def threads(n: int) -> Generator[None]:
     """PyTorch on n threads, and as before afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
@@ -60,7 +60,7 @@ class Panel:
 
 
 @contextmanager
-def panel(name: str, title: str, described: str) -> Iterator[Panel]:
+def panel(name: str, title: str, described: str) -> Generator[Panel]:
     """Draw inside the block. name: unique on the page, keeps the ids of two pictures apart. described: for screen readers."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")

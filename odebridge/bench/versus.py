@@ -17,10 +17,12 @@ from torch import Tensor
 
 from odebridge.bench.arithmetic import flops
 from odebridge.bench.flow_data import DATA_RTOL, TRUTH_RTOL, Pairs, integrated, judged, pairs
+from odebridge.bench.flow_laws import RTOLS, law_for
 from odebridge.bench.flow_networks import KINDS, built
 from odebridge.bench.flow_training import Recipe, end_state, inputs, train
 from odebridge.bench.flows import FLOWS
 from odebridge.bench.runner import Case, Outcome, Part
+from odebridge.control.calibrated import Calibrated
 from odebridge.core.over import Grid
 from odebridge.integrate import integrate
 
@@ -34,6 +36,7 @@ ADAPTIVE = {
     "kvaerno5": (1e-2, 1e-3, 1e-4, 1e-5, 1e-6), "bdf": (1e-2, 1e-4, 1e-6),
 }  # fmt: skip
 COMPILED, EXPLICIT = ("tsit5", "rodas5p"), ("tsit5", "dopri8")
+GENERATIONS = 100  # of the search for a calibrated law
 STEPS = 2000  # tries of an adaptive solve; explicit methods use them up where a family is very stiff
 FLOPS_ON = 64  # states that operations are counted on
 ROUNDS = 5  # of the clock
@@ -56,6 +59,7 @@ class Settings:
     grid: Mapping[str, tuple[int, ...]] | None = None
     adaptive: Mapping[str, tuple[float, ...]] | None = None
     compiled: Sequence[str] = COMPILED
+    calibrated: int = GENERATIONS  # 0: no calibrated laws
     rounds: int = ROUNDS
     device: str = "cpu"
     each: float = 240.0
@@ -81,7 +85,7 @@ def settings(size: str, seed: int, device: str) -> Settings:
         return Settings(
             ("lotka_volterra", "stiff_spiral"), ("constant", "se", "stepnet", "hypersolver"), seed, 2, 512, 128, 150,
             steps={"constant": (2,), "se": (2,), "stepnet": (2,)}, grid={"rk4": (1, 4, 16)},
-            adaptive={"tsit5": (1e-2, 1e-4), "rodas5p": (1e-2, 1e-4)}, compiled=(), rounds=3, device=device,
+            adaptive={"tsit5": (1e-2, 1e-4), "rodas5p": (1e-2, 1e-4)}, compiled=(), calibrated=0, rounds=3, device=device,
         )  # fmt: skip
     if size == "standard":
         return Settings(seed=seed, device=device)
@@ -122,7 +126,10 @@ def solvers(these: Settings, family: str) -> list[dict[str, Any]]:
     for method, rtols in chosen.items():
         runs += [{"method": method, "rtol": r} for r in rtols]
     if FLOWS[family].problem.jacobian is not None:  # component by component, as the compiled loop wants a field
-        runs += [{"method": m, "rtol": r, "compiled": True} for m in _compiled(these, family) for r in chosen.get(m, ())]
+        able = _compiled(these, family)
+        fast: list[dict[str, Any]] = [{"method": m, "rtol": r, "compiled": True} for m in able for r in chosen.get(m, ())]
+        law = {"calibrated": these.calibrated, "law_seed": these.seed}
+        runs += fast + [{**r, **law} for r in fast if these.calibrated and RTOLS[0] >= r["rtol"] >= RTOLS[1]]
     return runs
 
 
@@ -140,7 +147,8 @@ def named(run: Mapping[str, Any]) -> str:
     """A setting of a solver in words that are unique in a family."""
     if "steps" in run:
         return f"{run['method']}, {run['steps']} steps"
-    return f"{run['method']}, rtol {run['rtol']:.0e}{', compiled' if run.get('compiled') else ''}"
+    law = ", calibrated" if run.get("calibrated") else ""
+    return f"{run['method']}, rtol {run['rtol']:.0e}{', compiled' if run.get('compiled') else ''}{law}"
 
 
 def _data(these: Settings, family: str, left: float) -> Outcome:  # noqa: ARG001 - every case has the same arguments
@@ -159,18 +167,27 @@ def solve(found: Pairs, run: Mapping[str, Any], left: float, first: int | None =
         n = run["steps"]
         grid = Grid(tuple(t0 + (t1 - t0) * i / n for i in range(n + 1)))
         return integrate(task.field, task.x0, grid, args=task.args, jacobian=task.jacobian, method=run["method"], throw=False)
+    more = {"controller": calibrated(found, run)} if run.get("calibrated") else {}
     return integrated(
         task, run["method"], run["rtol"], found.error_scale, max_steps=STEPS, time_limit=max(left, 0.1), throw=False,
-        compile=bool(run.get("compiled")),
+        compile=bool(run.get("compiled")), **more,
     )  # fmt: skip
+
+
+def calibrated(found: Pairs, run: Mapping[str, Any]) -> Calibrated:
+    """The law of a setting."""
+    return law_for(found, run["method"], run["calibrated"], run["law_seed"])
 
 
 def _solver(these: Settings, family: str, run: dict[str, Any], left: float) -> Outcome:
     found = these.pairs(family)
+    law = calibrated(found, run) if run.get("calibrated") else None
     sol = solve(found, run, min(left, 20.0))
     scored = judged(sol.x1, found)
     counts = {k: float(v.double().mean()) for k, v in vars(sol.stats).items() if k != "work"}
     values = {**scored, **counts, "f_calls": counts["f_evals"], "net_calls": 0}
+    if law is not None:
+        values |= {"kept": law.report["kept"], "train_seconds": law.report["cpu_seconds"]}
     if not run.get("compiled") and scored["not_finite_states"] == 0:
         values["flops"] = flops(lambda: solve(found, run, min(left, 20.0), FLOPS_ON)) / FLOPS_ON
         values["flops_f"] = flops_f(found)

@@ -48,7 +48,7 @@ def measured(rows: Sequence[Row]) -> list[Measured]:
     out = []
     for family in dict.fromkeys(r["configuration"]["family"] for r in mine):
         by = {w: [r for r in mine if r["configuration"]["family"] == family and r["configuration"]["what"] == w] for w in WHATS}
-        clock = by["clock"][-1]["values"] if by["clock"] else {"times": {}, "states": 0}
+        clock: dict[str, Any] = by["clock"][-1]["values"] if by["clock"] else {"times": {}, "states": 0}
         data = by["data"][-1]["values"]["data_seconds"] if by["data"] else math.nan
         out.append(Measured(family, tuple(by["solver"]), tuple(by["network"]), clock["times"], clock["states"], data))
     return out
@@ -60,7 +60,9 @@ WHATS = ("data", "solver", "network", "clock")
 def curve_of(c: dict[str, Any]) -> str:
     """The curve that a setting of a solver belongs to."""
     name = words.method(c["method"])
-    return f"{name}, equal steps" if "steps" in c else f"{name}, compiled" if c.get("compiled") else name
+    if "steps" in c:
+        return f"{name}, equal steps"
+    return f"{name}{', compiled' if c.get('compiled') else ''}{', calibrated' if c.get('calibrated') else ''}"
 
 
 def label_of(row: Row) -> str:

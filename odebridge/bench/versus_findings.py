@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
+from odebridge.bench import words
+from odebridge.bench.equal import Point, median, time_at
 from odebridge.bench.inference import interval
-from odebridge.bench.versus_data import Measured, Row, Versus, curves, error_of, measured, said, versus
+from odebridge.bench.versus_data import Measured, Row, Versus, curves, error_of, label_of, measured, said, versus
 from odebridge.bench.words import number, seconds
 
 GATES = {"se": "SE", "stepnet": "StepNet (reconstruction)"}
@@ -17,7 +19,7 @@ FEW = 3  # a verdict over fewer pairs or families is none
 def sentences(rows: Sequence[Row]) -> list[str]:
     """Gates, networks against solvers, stiffness, what is left out."""
     found = [m for m in measured(rows) if m.networks and m.solvers]
-    return [*_gates(found), *_against(found), *_stiff(found), *_cost(found)]
+    return [*_gates(found), *_against(found), *_laws(found), *_stiff(found), *_cost(found)]
 
 
 Logs = dict[tuple[str, int], list[float]]  # family and K -> the logarithms of the ratios of errors, by seed
@@ -154,6 +156,55 @@ def _times(ratio: float, bounds: tuple[float, float] | None) -> str:
 
 def _known(v: float) -> str:
     return number(v, 2) if math.isfinite(v) else "no finite value"
+
+
+def _laws(found: Sequence[Measured]) -> list[str]:
+    """What calibrated laws save, in f evaluations and in time."""
+    out = []
+    for method in dict.fromkeys(r["configuration"]["method"] for m in found for r in m.solvers if _is_calibrated(r)):
+        work = [v for m in found if (v := law_ratio(m, method, lambda _, r: r["values"]["f_calls"])) is not None]
+        time = [v for m in found if (v := law_ratio(m, method, _middle_time)) is not None]
+        if not work:
+            continue
+        out.append(
+            f"{words.method(method)} with a law calibrated on the family needs {_mean_of(work)} times the f evaluations of the "
+            f"method's own law at equal median error{f', and {_mean_of(time)} times the time' if time else ''} (geometric mean "
+            f"and 95 % interval over {_count(len(work), 'family', 'families')})."
+        )
+    return out
+
+
+def _is_calibrated(row: Row) -> bool:
+    return bool(row["configuration"].get("calibrated"))
+
+
+def _middle_time(m: Measured, row: Row) -> float | None:
+    times = m.times.get(label_of(row))
+    return median(times) if times else None
+
+
+def _mean_of(ratios: Sequence[float]) -> str:
+    got = interval([math.log(v) for v in ratios])
+    return _ratio((math.exp(got.mean), math.exp(got.low), math.exp(got.high), got.n))
+
+
+def law_ratio(m: Measured, method: str, cost: Callable[[Measured, Row], float | None]) -> float | None:
+    """Cost of the calibrated settings over that of the method's own law at the same median error, both compiled.
+
+    Geometric mean over the settings; one counts where two tolerances of the method's own law bracket its error.
+    """
+    mine = [r for r in m.solvers if r["configuration"]["method"] == method and r["configuration"].get("compiled")]
+    points = []
+    for row in mine:
+        value = cost(m, row)
+        if not _is_calibrated(row) and value is not None:
+            points.append(Point(row["configuration"]["rtol"], error_of(row, "median"), (value,)))
+    logs = []
+    for row in mine:
+        value, own = cost(m, row), time_at(points, error_of(row, "median"))
+        if _is_calibrated(row) and value is not None and own is not None:
+            logs.append(math.log(value / own[0]))
+    return math.exp(fmean(logs)) if logs else None
 
 
 def _stiff(found: Sequence[Measured]) -> list[str]:

@@ -29,6 +29,8 @@ SOLVERS: dict[str, dict[str, Any]] = {
     "BDF": {"color": SERIES[4], "marker": "P"},
     "Tsit5, compiled": {"color": SERIES[0], "marker": "o", "mfc": "none", "ls": "--"},
     "Rodas5P, compiled": {"color": SERIES[1], "marker": "^", "mfc": "none", "ls": "--"},
+    "Tsit5, compiled, calibrated": {"color": SERIES[0], "marker": "d", "mfc": "none", "ls": ":"},
+    "Rodas5P, compiled, calibrated": {"color": SERIES[1], "marker": "d", "mfc": "none", "ls": ":"},
 }
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "fixed": ("network, step 1/K", {"marker": "x", "color": "#7f7f7f"}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ class Refused(Exception):
 
 
 @contextmanager
-def refusing(*kinds: type[Exception]) -> Iterator[None]:
+def refusing(*kinds: type[Exception]) -> Generator[None]:
     """Exceptions about input become `Refused`. Keep the block small: a fault of ours must not look like one of the user's."""
     about_input = kinds or (ValueError, TypeError, OSError)
     try:

@@ -7,7 +7,7 @@ import sys
 
 def outside() -> int:
     """The `stacklevel` of the nearest caller that is not odebridge itself, seen from the function that asks."""
-    frame, level = sys._getframe(1), 1
+    frame, level = sys._getframe(1), 1  # pyright: ignore[reportPrivateUsage] - inspect.stack() reads source files
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "odebridge":
         frame, level = frame.f_back, level + 1
     return level

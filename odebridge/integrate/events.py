@@ -213,7 +213,7 @@ class Crossings:
             index = fired.nonzero()[:, 0]
             t = _located(condition, take(whole, index), take(lanes.args, index), a[index], b[index])
             times.append(tried.t1.index_copy(0, index, t))
-        tried, cut = self._occur(tried, fires, times, number, self.kept)
+        tried, cut = self.occur(tried, fires, times, number, self.kept)
         result = torch.where(cut, int(Result.EVENT), lanes.result)
         return lanes._replace(t=torch.where(cut, tried.t1, lanes.t), x=merge(cut, tried.x1, lanes.x), result=result), tried
 
@@ -226,7 +226,7 @@ class Crossings:
             self.lost.setdefault(int(lanes.ids[i]), self.conditions[j].number)
         return lanes._replace(result=torch.where(undefined.any(0), int(Result.NOT_FINITE), lanes.result))
 
-    def _occur(
+    def occur(
         self, tried: Attempt, fires: list[Tensor], times: list[Tensor], number: Tensor, kept: list[list[_Kept]]
     ) -> tuple[Attempt, Bool[Tensor, " k"]]:
         """Keep the events up to the first terminal one, and cut the step there."""
@@ -284,7 +284,7 @@ class Walked:
             fires.append(fired)
             times.append(t_all)
         number = torch.full_like(ids, k)
-        return self.crossings._occur(tried, fires, times, number, self.kept)
+        return self.crossings.occur(tried, fires, times, number, self.kept)
 
     def packed(self) -> tuple[Occurrences, ...]:
         """As without a graph."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -73,7 +73,7 @@ COUPLED = (
 
 
 @contextmanager
-def unwritten(slope: Tensor) -> Iterator[None]:
+def unwritten(slope: Tensor) -> Generator[None]:
     """Calls of the field in here must not write into what an earlier one has returned."""
     written = version(slope)
     yield

@@ -42,6 +42,12 @@ class Recorder(ABC):
     def take(self, tried: Attempt) -> None:
         """See one try of the running lanes."""
 
+    def wanted(self, ids: Tensor, t1: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        """Which steps `take_many` must see: places (number, lane) in kept (tries, b), in the order of time; t1: their ends."""
+        del ids, t1
+        number, lane = kept.nonzero(as_tuple=True)
+        return number, lane
+
     @abstractmethod
     def take_many(self, kept: Attempt) -> None:
         """See kept steps, any number of a trajectory, in the order of time; `powers` are there where they are needed."""
@@ -216,6 +222,17 @@ class Times(Recorder):
         self.done = self.done.scatter_reduce(0, tried.ids[index], stop[index], "amax")
         tried = take(tried._replace(step=tried.step._replace(memory=None, retry=None, extra=None)), index)
         self._evaluate(tried, start[index], stop[index])
+
+    def wanted(self, ids: Tensor, t1: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        """Those that pass a time: for every time that is left the first step that ends at or behind it."""
+        ends = torch.where(kept, t1 * self.course.sign[ids], -torch.inf).cummax(0).values
+        first = torch.searchsorted(ends.T.contiguous(), self.forward[ids])
+        left = torch.arange(self.times.shape[1], device=t1.device) >= self.done[ids, None]
+        lane, column = (left & (first < len(t1))).nonzero(as_tuple=True)
+        passes = torch.zeros_like(kept)
+        passes[first[lane, column], lane] = True
+        number, lane = passes.nonzero(as_tuple=True)
+        return number, lane
 
     def take_many(self, kept: Attempt) -> None:
         """The same for many steps: one goes on where the one before it ended."""

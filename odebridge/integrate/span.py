@@ -234,8 +234,8 @@ class Task:
         if watch.tape is not None or watch.extras != Extras() or limits.callback is not None:
             lanes = reach(lanes, f, method, law, after, limits.max_steps, watch, made.attempt)
         else:
-            many = None if isinstance(self.save, Last) else watch.keeper.take_many
-            lanes, tried = made.reach(lanes, limits.time_limit, watch.began, many)
+            keeper = None if isinstance(self.save, Last) else watch.keeper
+            lanes, tried = made.reach(lanes, limits.time_limit, watch.began, keeper)
             watch.note_failures(lanes, tried)
         if f.tally is not None:  # what was computed: every try of every lane, and the columns of J
             f.tally.rows += int(lanes.counts.f_evals.sum()) + lanes.x[0].numel() * int(lanes.counts.jacobians.sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -95,7 +95,7 @@ class Clock:
 
 
 @contextmanager
-def timed() -> Iterator[Clock]:
+def timed() -> Generator[Clock]:
     """Time the block, also when it raises."""
     clock = Clock()
     wall, cpu = time.perf_counter(), time.process_time()

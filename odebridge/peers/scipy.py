@@ -8,20 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
+from scipy.integrate import odeint
 
 from odebridge.methods.borrowed import Task
-from odebridge.methods.borrowed_scipy import jacobian_options, packed
-from odebridge.peers.base import EnsembleRun, PeerRun, looped, missing, timed
+from odebridge.methods.borrowed_scipy import SOLVERS, jacobian_options, packed
+from odebridge.peers.base import EnsembleRun, PeerRun, looped, timed
 from odebridge.problems.base import Problem
-
-try:
-    import scipy
-    from scipy.integrate import BDF, LSODA, RK45, Radau, odeint
-except ImportError:  # pragma: no cover - scipy is a dependency; the form is that of every peer
-    scipy = None
-    SOLVERS, odeint = {}, None
-else:
-    SOLVERS = {"RK45": RK45, "Radau": Radau, "BDF": BDF, "LSODA": LSODA}
 
 
 @dataclass(frozen=True)
@@ -41,16 +34,14 @@ class ScipyPeer:
         return f"scipy:{self.method}"
 
     @property
-    def version(self) -> str | None:
+    def version(self) -> str:
         """Version of SciPy."""
-        return None if scipy is None else scipy.__version__
+        return scipy.__version__
 
     def __call__(
         self, problem: Problem, rtol: float, atol: float, *, max_steps: int | None = None, time_limit: float | None = None
     ) -> PeerRun:
         """Solve one system from t0 to t1."""
-        if scipy is None:
-            return missing(self.name, problem, "pip install scipy")
         task = task_of(problem, rtol, atol)
         given = jacobian_options(self.method, task)
         # Not `borrowed_scipy.walk`: its watch over the field and its notes of every step would be charged to SciPy.
@@ -96,16 +87,14 @@ class OdeintPeer:
         return "scipy:odeint"
 
     @property
-    def version(self) -> str | None:
+    def version(self) -> str:
         """Version of SciPy."""
-        return None if scipy is None else scipy.__version__
+        return scipy.__version__
 
     def __call__(
         self, problem: Problem, rtol: float, atol: float, *, max_steps: int | None = None, time_limit: float | None = None
     ) -> PeerRun:
         """Solve one system from t0 to t1."""
-        if odeint is None:
-            return missing(self.name, problem, "pip install scipy")
         task = task_of(problem, rtol, atol)
         given: dict[str, Any] = {} if task.jac is None else {"Dfun": task.jac}
         if task.bandwidths is not None:

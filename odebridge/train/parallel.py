@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -53,7 +53,7 @@ def world() -> World:
 
 
 @contextmanager
-def launched(device: str) -> Iterator[tuple[World, str]]:
+def launched(device: str) -> Generator[tuple[World, str]]:
     """Join the processes that torchrun has started, by NCCL on GPUs and Gloo on CPUs; yields the world and this one's device.
 
     Alone, or joined already, nothing is done. Use: `with launched("cuda") as (world, device): fit(net, data, device=device)`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -62,7 +62,7 @@ class State:
         return total
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def averaged(self) -> Generator[None]:
         """In here the model has the averaged weights, where there are any."""
         if self.average is None:
             yield

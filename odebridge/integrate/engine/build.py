@@ -17,7 +17,8 @@ from typing import Any
 
 from odebridge.integrate.engine.scalars import Unsupported
 
-FLAGS = ("-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-w")
+# -fno-defer-pop: vectors of one number are passed on the stack, and GCC 12 leaves them there until the loop over tries ends.
+FLAGS = ("-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fno-defer-pop", "-shared", "-fPIC", "-w")
 SHORT = 1500  # lines of a kernel up to which -O3 is worth its seconds
 LONG = 3.0  # seconds of compiling after which the user is told what took so long
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from odebridge.integrate.engine.assemble import RESULT
 from odebridge.integrate.engine.kernels import Bound
 from odebridge.integrate.engine.traced import prepared
 from odebridge.integrate.loops import Attempt, Lanes
+from odebridge.integrate.save import Recorder
 
 WIDE, NARROW = 8, 1
 COLUMNS = 32_000_000  # numbers of the lanes in work at a time, 256 MB; more lanes go in groups
@@ -90,12 +91,12 @@ class Engine:
         """One try in every lane: `integrate.loops.attempt` by the kernel."""
         lanes = prepared(lanes, self.method)
         buffer, b = self.packed(lanes), len(lanes.t)
-        notes = torch.empty(self.source.outs, b, dtype=torch.float64)
+        notes = torch.empty(b, self.source.outs, dtype=torch.float64)
         self._run(buffer, notes, torch.arange(b), 1)
         return self.unpacked(buffer, lanes), self._attempt(lanes, notes)
 
     def _attempt(self, before: Lanes, notes: Tensor) -> Attempt:
-        """The last tries from notes (outs, b). What the lanes were before is right where one try was made."""
+        """The last tries from notes (b, outs). What the lanes were before is right where one try was made."""
         found = self._read(notes)
         powers = tuple(v for name, v in found.items() if name.startswith("power"))
         step = Step(found["x1"], found.get("estimate"), found=found.get("found"))
@@ -105,29 +106,38 @@ class Engine:
         )  # fmt: skip
 
     def _read(self, notes: Tensor) -> dict[str, Tensor]:
-        """What was noted, by name: (outs, k) -> (k, ...)."""
-        graph, found, row = self.bound.kernel.graph, {}, 0
+        """What was noted, by name: (k, outs) -> (k, ...)."""
+        graph, found = self.bound.kernel.graph, {}
         for name, shape, dtype in zip(graph.names, graph.shapes, graph.dtypes, strict=True):
+            found[name] = _value(notes[:, self.columns[name]], dtype).reshape(-1, *shape).contiguous()
+        return found
+
+    @cached_property
+    def columns(self) -> dict[str, slice]:
+        """Where each thing stands in a note."""
+        found, first = {}, 0
+        for name, shape in zip(self.bound.kernel.graph.names, self.bound.kernel.graph.shapes, strict=True):
             size = int(torch.Size(shape).numel())
-            found[name] = _value(notes[row : row + size], dtype).T.reshape(-1, *shape).contiguous()
-            row += size
+            found[name], first = slice(first, first + size), first + size
         return found
 
     def reach(
-        self, lanes: Lanes, time_limit: float | None, began: float, take: Callable[[Attempt], None] | None = None
+        self, lanes: Lanes, time_limit: float | None, began: float, keeper: Recorder | None = None
     ) -> tuple[Lanes, Attempt]:
-        """Every lane to its end, and the last try of each. `take` gets the kept steps, many at once, in the order of time."""
+        """Every lane to its end, and the last try of each. `keeper` gets the kept steps it asks for, in the order of time."""
         most = max(1024, COLUMNS // self.source.rows)
         if len(lanes.t) > most:
             groups = torch.arange(len(lanes.t)).split(most)
-            ends = [self.reach(take_lanes(lanes, some), time_limit, began, take) for some in groups]
+            ends = [self.reach(take_lanes(lanes, some), time_limit, began, keeper) for some in groups]
             lanes, tried = (tree_map(lambda *parts: torch.cat(parts), *each) for each in zip(*ends, strict=True))
             return lanes, tried
         lanes = prepared(lanes, self.method)
         buffer, b = self.packed(lanes), len(lanes.t)
-        last = torch.zeros(self.source.outs, b, dtype=torch.float64)
+        last = torch.zeros(b, self.source.outs, dtype=torch.float64)
         place = next(s.place for s in self.source.slots if s.leaf == RESULT)
         codes = buffer[place].view(torch.int64)
+        noted = min(1000, max(1, NUMBERS // (self.source.outs * b))) if keeper is not None else 0
+        notes = torch.empty(noted, b, self.source.outs, dtype=torch.float64)
         while True:
             listed = (codes == RUNNING).nonzero()[:, 0]
             if len(listed) == 0:
@@ -136,18 +146,23 @@ class Engine:
                 codes[listed] = int(Result.TIME_LIMIT)
                 break
             tries = max(16, min(ROUNDS // len(listed), 10_000 if time_limit is None else 256))
-            if take is None:
+            if keeper is None:
                 self._run(buffer, last, listed, tries)
                 continue
-            tries = min(tries, max(1, NUMBERS // (self.source.outs * b)), 1000)
-            notes = torch.empty(tries, self.source.outs, b, dtype=torch.float64)
-            used = self._run(buffer, notes, listed, tries, True)
-            last[:, listed] = notes[used[listed] - 1, :, listed].T
-            number, lane = (torch.arange(tries)[:, None] < used).nonzero(as_tuple=True)
-            few = lanes._replace(control=None, memory=None, counts=Counts(), tol=None, args=None, piece=None)
-            rows = self._attempt(take_lanes(few, lane), notes[number, :, lane].T.contiguous())
-            take(take_lanes(rows, rows.kept.nonzero()[:, 0]))
+            some = notes[:tries]
+            used = self._run(buffer, some, listed, len(some), True)
+            last[listed] = some[used[listed] - 1, listed]
+            self._shown(keeper, lanes, some, used)
         return self.unpacked(buffer, lanes, ended=True), self._attempt(lanes, last)
+
+    def _shown(self, keeper: Recorder, lanes: Lanes, notes: Tensor, used: Tensor) -> None:
+        """The keeper sees those of the kept steps in notes (tries, b, outs) that it wants."""
+        made = torch.arange(len(notes))[:, None] < used
+        kept, t1 = (notes[:, :, self.columns[name].start] for name in ("kept", "t1"))
+        number, lane = keeper.wanted(lanes.ids, t1, made & _value(kept, torch.bool))
+        if len(lane):
+            few = lanes._replace(control=None, memory=None, counts=Counts(), tol=None, args=None, piece=None)
+            keeper.take_many(self._attempt(take_lanes(few, lane), notes[number, lane]))
 
 
 def _state(lanes: Lanes) -> tuple[Any, ...]:

@@ -1,6 +1,6 @@
 // W trajectories at a time; a place whose trajectory has ended, or had its tries, is given to the next one in the list.
-// S (KEPT and the rows of the memory, stride), O (OUTS, stride) or, where every try is noted, (tries, OUTS, stride): one column a trajectory; used (stride):
-// tries it had. Codes below 0 are running.
+// S (KEPT and the rows of the memory, stride): one column a trajectory; O (stride, OUTS) or, where every try is noted,
+// (tries, stride, OUTS); used (stride): tries it had. Codes below 0 are running.
 extern "C" void run(double *S, double *O, int64_t *used, const int64_t *list, int64_t count, int64_t tries, int64_t all,
                     int64_t stride, const void *const *U, const double *C) {
   V s[KEPT], o[OUTS];
@@ -28,8 +28,8 @@ extern "C" void run(double *S, double *O, int64_t *used, const int64_t *list, in
       if (id[l] < 0) continue;
       bool stays = --left[l] > 0 && code[l] < 0;
       if (all || !stays) {
-        double *note = O + (all ? tries - left[l] - 1 : 0) * OUTS * stride + id[l];
-        for (int k = 0; k < OUTS; k++) note[k * stride] = o[k][l];
+        double *note = O + ((all ? tries - left[l] - 1 : 0) * stride + id[l]) * OUTS;
+        for (int k = 0; k < OUTS; k++) note[k] = o[k][l];
       }
       if (stays) continue;
       used[id[l]] = tries - left[l];

@@ -3,7 +3,7 @@
 # ruff: noqa: ARG005 - what a hole returns depends on shapes only
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -144,13 +144,14 @@ class LaneField:
 
 
 @contextmanager
-def compiling() -> Iterator[None]:
+def compiling() -> Generator[None]:
     """Methods and laws see that they are traced, and leave out their decisions on data."""
-    before, torch.compiler._is_compiling_flag = torch.compiler._is_compiling_flag, True
+    flags: Any = torch.compiler
+    before, flags._is_compiling_flag = flags._is_compiling_flag, True
     try:
         yield
     finally:
-        torch.compiler._is_compiling_flag = before
+        flags._is_compiling_flag = before
 
 
 class TryGraph(NamedTuple):

@@ -70,7 +70,7 @@ class Recipe:
         elif kind is float:
             fits = fits and 0.0 <= value < math.inf and (value > 0.0 or key not in POSITIVE)
         if not fits:
-            words = {
+            words: dict[type, str] = {
                 int: f"a whole number of at least {least}" if key not in ZERO else f"a whole number, 0 for {ZERO.get(key)}",
                 float: "a finite number above 0" if key in POSITIVE else "a finite number of at least 0",
                 bool: "true or false",
