@@ -1,7 +1,8 @@
-"""Write README's measured sections from committed rows: `python benchmarks/readme.py`. A test fails when they differ.
+"""Write README's measured sections and docs/findings.md from committed rows: `python benchmarks/readme.py`.
 
-The findings are those of `odebridge bench quick --seed 0`, kept in benchmarks/results/quick; the page with the pictures comes
-from them by `odebridge report benchmarks/results/quick --out report.html`. Solver against network is `odebridge bench
+A test fails when they differ. README has a few of the findings, for and against, the page all of them. The findings are those
+of `odebridge bench quick --seed 0`, kept in benchmarks/results/quick; the page with the pictures comes from them by
+`odebridge report benchmarks/results/quick --out report.html`. Solver against network is `odebridge bench
 solver-vs-network`, kept in benchmarks/results/solver-vs-network. The speed table is that of ensembles.py, nonstiff.py
 and single.py in this folder, kept in benchmarks/results/ensembles, nonstiff and single.
 """
@@ -19,10 +20,16 @@ from odebridge.bench.report import machines, sentences
 
 RESULTS = Path(__file__).parent / "results" / "quick"
 README = Path(__file__).parent.parent / "README.md"
+PAGE = README.parent / "docs" / "findings.md"
+HERE, THERE = "(benchmarks/", "(../benchmarks/"  # links of README, and of the page
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 VERSUS = RESULTS.parent / "solver-vs-network"
 FIRST, LAST = "<!-- versus: begin -->\n", "<!-- versus: end -->\n"
 FAST, SLOW = "<!-- speed: begin -->\n", "<!-- speed: end -->\n"
+SHOWN = {  # what README shows: by a phrase that each sentence alone has
+    RESULTS: ("evaluations of SciPy LSODA", "Test accuracy on", "between the best mean"),
+    VERSUS: ("faster than every solver",),
+}
 SUITES = ("ensembles", "nonstiff", "single")
 PEERS = {  # column: the contenders of which the fastest counts
     "CVODE": ("sundials:BDF",),
@@ -87,9 +94,32 @@ def speed() -> str:
     return "\n".join([*lines, "", f"({where}; one thread; rows in `benchmarks/results/`.)"]) + "\n"
 
 
+def headlines() -> str:
+    """The findings that README shows. ValueError where a phrase finds none, or two."""
+    lines = []
+    for run, phrases in SHOWN.items():
+        every = [text for part in sentences([run]).values() for text in part]
+        for phrase in phrases:
+            (found,) = [text for text in every if phrase in text]
+            lines.append(f"- {found}\n")
+    return "".join(lines)
+
+
 def updated(text: str) -> str:
     """README with the sections of today."""
-    for begin, made, end in ((BEGIN, section(), END), (FIRST, versus(), LAST), (FAST, speed(), SLOW)):
+    return replaced(text, (BEGIN, headlines(), END), (FAST, speed(), SLOW))
+
+
+def page(text: str) -> str:
+    """The page of all findings with the sections of today."""
+    return replaced(
+        text, *((a, made.replace(HERE, THERE), b) for a, made, b in ((BEGIN, section(), END), (FIRST, versus(), LAST)))
+    )
+
+
+def replaced(text: str, *parts: tuple[str, str, str]) -> str:
+    """The text between two marks made anew, for every part."""
+    for begin, made, end in parts:
         head, rest = text.split(begin)
         text = head + begin + made + end + rest.split(end)[1]
     return text
@@ -97,3 +127,4 @@ def updated(text: str) -> str:
 
 if __name__ == "__main__":
     README.write_text(updated(README.read_text()))
+    PAGE.write_text(page(PAGE.read_text()))

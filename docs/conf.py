@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -14,11 +13,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import odebridge  # noqa: E402
 
-# The tutorials are pages of their own folder, and Sphinx reads below one folder only: a copy that git ignores.
-shutil.copytree(HERE.parent / "tutorials", HERE / "tutorials", dirs_exist_ok=True)
-for stale in (HERE / "tutorials").glob("*.md"):
-    if not (HERE.parent / "tutorials" / stale.name).exists():
+# The tutorials are pages of their own folder, and Sphinx reads below one folder only: a copy that git ignores. Links in the
+# sources are right in the repository, as ../docs/page.md; here the copy is below docs/ itself.
+SOURCES = {path.name: path.read_text().replace("](../docs/", "](../") for path in (HERE.parent / "tutorials").glob("*.md")}
+COPIES = HERE / "tutorials"
+COPIES.mkdir(exist_ok=True)
+for stale in COPIES.glob("*.md"):
+    if stale.name not in SOURCES:
         stale.unlink()
+for name, text in SOURCES.items():
+    if not (COPIES / name).exists() or (COPIES / name).read_text() != text:
+        (COPIES / name).write_text(text)
 
 project = "odebridge"
 author = "The odebridge developers"
@@ -44,6 +49,21 @@ nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 nb_code_prompt_show = "Show the {type}"
+
+nitpicky = True  # a name in a signature or a docstring that leads nowhere is an error, but for ...
+nitpick_ignore_regex = [
+    # ... other libraries, whose pages are elsewhere,
+    ("py:class", r"(torch|jaxtyping|collections|pathlib|numpy|np|matplotlib)\..*|Tensor|Float|Int|Bool|Figure"),
+    # ... names without their module, in fields of tuples,
+    ("py:class", r"Counts|Tried|Tree|Order"),
+    # ... and what is not public: memories of methods and laws, and parts of the loop.
+    ("py:class", r"odebridge\.core\.protocols\.System"),
+    ("py:class", r"odebridge\.methods\.\w+\.(Past|Held|Linearised|Mode|Composition)"),
+    ("py:class", r"odebridge\.control\.\w+\.(Memory|_Landing|History|Coefficients|Place)"),
+    ("py:class", r"odebridge\.integrate\.\w+\.(Task|Lanes|Attempt)"),
+    ("py:class", r"odebridge\.(train\.fit_problem\.Trial|tableaus\.collocation\.CollocationTableau|bench\.runner\.Event)"),
+    ("py:class", r"odebridge\.nets\.node\.series\.(Walked|Belief)"),
+]
 
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"

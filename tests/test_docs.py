@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import os
 import re
 import runpy
 from pathlib import Path
@@ -15,6 +14,7 @@ BUILT = ("_build", "tutorials", "jupyter_execute")  # below docs/, made by the b
 WRITTEN = [p for p in sorted((ROOT / "docs").rglob("*.md")) if not set(p.relative_to(ROOT / "docs").parts[:-1]) & set(BUILT)]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *WRITTEN]
 LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
+SHAPE = re.compile(r"\(\*s\)|\((?:\*?[a-zA-Z]\w*(?: [-+*/] ?\d+)?|\d+|\.\.\.)(?:, ?(?:\*?\w[\w +*/-]*|\.\.\.))*,?\)")
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
 
@@ -34,17 +34,13 @@ def test_every_block_runs(page, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "tutorials").glob("*.md"))], ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_link_leads_nowhere(page):
-    """Files of the repository, tutorials as the docs build sees them, below docs/. Sphinx checks anchors."""
+    """As on a code host: every path is one of the repository. Sphinx checks anchors."""
     text = re.sub(r"^( *)```.*?^\1```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    folder = ROOT / "docs" / "tutorials" if page.parent.name == "tutorials" else page.parent
     lost = []
     for target in LINK.findall(text):
         path = target.partition("#")[0]
         if path and "://" not in path and not path.startswith("mailto:"):
-            there = Path(os.path.normpath(folder / path))
-            built = ROOT / "docs" / "tutorials"
-            there = ROOT / "tutorials" / there.relative_to(built) if there.is_relative_to(built) else there
-            lost += [] if there.exists() else [target]
+            lost += [] if (page.parent / path).exists() else [target]
     assert lost == []
 
 
@@ -75,14 +71,31 @@ def test_every_public_name_has_a_docstring():
 
 def test_tensors_of_public_functions_have_shapes():
     """A function of tensors says their shapes: by jaxtyping in the signature, or in words such as (b, n)."""
-    shape = re.compile(r"\(\*s\)|\((?:\*?[a-zA-Z]\w*(?: [-+*/] ?\d+)?|\d+|\.\.\.)(?:, ?(?:\*?\w[\w +*/-]*|\.\.\.))*,?\)")
     bare = []
     for name, thing in public_names():
         if not inspect.isfunction(thing):
             continue
         hints = " ".join(str(v) for v in thing.__annotations__.values())
-        if "Tensor" in hints and "[Tensor" not in hints and not shape.search(thing.__doc__ or ""):
+        if "Tensor" in hints and "[Tensor" not in hints and not SHAPE.search(thing.__doc__ or ""):
             bare.append(name)
+    assert bare == []
+
+
+def test_public_functions_show_a_formula_or_a_line_of_use():
+    said = re.compile(r"Use: |Example: | = |->|`[\w.]+\(")
+    assert [name for name, thing in public_names() if inspect.isfunction(thing) and not said.search(thing.__doc__)] == []
+
+
+def test_tensors_of_public_methods_have_shapes():
+    """In the method's own docstring, in its signature, or in that of its class."""
+    bare = []
+    for name, thing in public_names():
+        for part, inner in vars(thing).items() if inspect.isclass(thing) else ():
+            if part.startswith("_") or not inspect.isfunction(inner) or not inner.__module__.startswith("odebridge"):
+                continue
+            hints = " ".join(str(v) for v in inner.__annotations__.values())
+            words = f"{inner.__doc__} {thing.__doc__}"
+            bare += [f"{name}.{part}"] if "Tensor" in hints and "[Tensor" not in hints and not SHAPE.search(words) else []
     assert bare == []
 
 
@@ -98,6 +111,8 @@ def test_help_of_integrate_is_enough():
     assert all(word in text for word in ("Returns:", "Raises:", "Caveat:", "(b, *s)"))
     example = re.search(r"Example: `(.*)`", text)[1]
     assert eval(example, {"ob": ob, "torch": torch}).shape == (1, 1)
+    stiff = re.search(r"three times: `(.*)`, of shape", text, re.DOTALL)[1]
+    assert eval(stiff.replace("\n", " "), {"ob": ob, "torch": torch}).shape == (2, 3, 1)
 
 
 def test_there_is_code_to_run():
@@ -150,6 +165,9 @@ def test_the_figures_of_the_readme_are_those_of_the_committed_rows():
     namespace = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"), run_name="script")
     text = (ROOT / "README.md").read_text()
     assert namespace["updated"](text) == text, "run: python benchmarks/readme.py"
+    found = (ROOT / "docs" / "findings.md").read_text()
+    assert namespace["page"](found) == found, "run: python benchmarks/readme.py"
+    assert all(line in found for line in namespace["headlines"]().splitlines())
     assert len(namespace["section"]().splitlines()) > 8
 
 

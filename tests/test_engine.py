@@ -399,6 +399,17 @@ def test_states_of_several_parts_and_single_systems():
     assert ob.solve(problem, method="tsit5", compile=True, rtol=1e-8).x1.shape == (2,)
 
 
+@NEEDS
+@pytest.mark.skipif(os.name != "posix", reason="rights of POSIX")
+def test_a_folder_that_everybody_may_write_to_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("ODEBRIDGE_CACHE", str(tmp_path / "made"))
+    ob.integrate(lambda t, x: -1.25 * x, start(), (0.0, 1.0), compile=True)
+    assert (tmp_path / "made").stat().st_mode & 0o077 == 0
+    (tmp_path / "made").chmod(0o777)
+    with pytest.warns(RuntimeWarning, match="everybody may write"):
+        ob.integrate(lambda t, x: -1.75 * x, start(), (0.0, 1.0), compile=True)
+
+
 def test_no_compiler_and_old_versions_say_so(monkeypatch):
     monkeypatch.setattr(refusal, "compiler", lambda: None)
     with pytest.warns(RuntimeWarning, match="no C\\+\\+ compiler"):

@@ -137,8 +137,8 @@ def test_a_transposed_layout_gives_the_same_bits():
         return torch.stack([-(c[i] ** 3) + 0.3 * c[(i + 1) % n] * c[i - 1] + torch.sin((i + 1) * t) for i in range(n)]).T
 
     x0 = torch.rand(5, n, generator=torch.Generator().manual_seed(0))
-    together = ob.integrate(f, x0, (0.0, 8.0), rtol=1e-5).x1
-    assert all(torch.equal(together[i], ob.integrate(f, x0[i : i + 1], (0.0, 8.0), rtol=1e-5).x1[0]) for i in range(5))
+    together = ob.integrate(f, x0, (0.0, 8.0), rtol=2e-5).x1
+    assert all(torch.equal(together[i], ob.integrate(f, x0[i : i + 1], (0.0, 8.0), rtol=2e-5).x1[0]) for i in range(5))
 
 
 @pytest.mark.parametrize("save", [[0.5, 1.0], torch.tensor([0.5]), "dense", None, ob.Dense, ob.Last])

@@ -1,16 +1,19 @@
 """Cases as independent jobs: processes, shares, pieces, a worker that dies, a local cluster, resuming to the same table."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from odebridge.bench import library, versus
 from odebridge.bench.compare_page import counts_of
+from odebridge.bench.limit import Overdue, limited
 from odebridge.bench.pool import How, only, run_parts, shard_of, share
 from odebridge.bench.quick import run_suite
 from odebridge.bench.record import RESULTS, read
@@ -34,6 +37,13 @@ def die(i, _left):
     if i == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.05)
+    return Outcome({"i": i})
+
+
+def hang(i, _left):
+    while i == 1:
+        with contextlib.suppress(Exception):  # as a library that swallows what it can
+            time.sleep(0.01)
     return Outcome({"i": i})
 
 
@@ -62,6 +72,45 @@ def test_a_worker_that_dies_costs_one_row():
     rows = rows_of(How(jobs=2), a_part(4, die))
     assert [r.status for r in rows] == ["ok", "error", "ok", "ok"]
     assert "died" in rows[1].message
+
+
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_case_that_never_ends_is_stopped_and_costs_one_row(jobs):
+    part = replace(a_part(4, hang), each=0.1, grace=0.2)
+    rows = rows_of(How(jobs=jobs), part)
+    assert [r.status for r in rows] == ["ok", "failed", "ok", "ok"]
+    assert "no end after 0.4 s" in rows[1].message
+    assert rows[1].seconds < 20.0
+
+
+def test_a_peer_that_never_ends_is_stopped(monkeypatch):
+    class Endless:
+        name, version = "scipy:Radau", "1"
+
+        def __call__(self, *_given, **_more):
+            while True:
+                time.sleep(0.01)
+
+    monkeypatch.setitem(library.PEERS, "scipy:Radau", Endless())
+    (part,) = only(library.parts("quick"), lambda label: label == "hires, scipy:Radau")
+    (row,) = rows_of(How(), replace(part, each=0.1, grace=0.1))
+    assert (row.status, row.configuration["method"]) == ("failed", "scipy:Radau")
+    assert "Stopped" in row.message
+
+
+def test_the_limit_gives_back_the_timer_that_it_found():
+    """Of pytest-timeout, for instance."""
+    left, _ = signal.getitimer(signal.ITIMER_REAL)
+    handler = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(Overdue), limited(0.05):
+        time.sleep(5.0)
+    assert signal.getsignal(signal.SIGALRM) is handler
+    after, _ = signal.getitimer(signal.ITIMER_REAL)
+    assert (after > 0.0) == (left > 0.0)
+    assert left - 5.0 < after <= left
+    with limited(0.5):
+        pass
+    time.sleep(0.6)  # and none is left behind
 
 
 @pytest.mark.slow

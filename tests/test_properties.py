@@ -1,31 +1,29 @@
 """Properties that every solve has, over drawn problems, tolerances and mixes of a batch.
 
-A long run: ODEBRIDGE_EXAMPLES=200 pytest tests/test_properties.py
+A long run: pytest -m soak tests/test_properties.py
 """
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import odebridge as ob
 from tests.limits import processor_seconds
+from tests.soak import LONG
+from tests.soak import drawn as drawn_as
 
 D = torch.float64
 METHODS = ("tsit5", "dopri5", "rodas5p", "kvaerno5", "bdf", "auto")
-EXAMPLES = int(os.environ.get("ODEBRIDGE_EXAMPLES", "3"))
-drawn = settings(
-    max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES == 3, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+drawn = drawn_as(3, 300)
+pytestmark = pytest.mark.soak
 
 
 @pytest.fixture(autouse=True)
 def _in_time():
-    with processor_seconds(20.0 * EXAMPLES):
+    with processor_seconds(3600.0 if LONG else 60.0):
         yield
 
 

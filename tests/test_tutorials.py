@@ -48,8 +48,46 @@ def test_every_cell_runs(path, tmp_path, monkeypatch):
     plt.close("all")
 
 
+CLAIMS = {  # rows of tutorial 6: rows of docs/claims.md
+    "NSI follows the local error": "NSI follows the local error of an Euler step, across the blocks.",
+    "NSI does not mark where stability": "It does not mark where stability makes an explicit solver take short steps.",
+    "SE's steps vary with the image": "SE's steps vary with the image more than with channel and block.",
+    "gates follow the stiffness": "Attention values follow the stiffness that a block shows.",
+    "accuracy gains come from adapting": "The gain comes from adapting to the state.",
+}
+
+
+@pytest.mark.parametrize("mine", CLAIMS)
+def test_verdicts_of_tutorial_6_are_those_of_the_claims(mine):
+    root = Path(__file__).parent.parent
+    verdict = re.search(
+        rf"^\| {re.escape(CLAIMS[mine])} \|.*\*\*(.*?)\*\*", (root / "docs" / "claims.md").read_text(), re.MULTILINE
+    )[1]
+    (row,) = re.findall(
+        rf"^\| {re.escape(mine)}.*\| (.*) \|$", (root / "tutorials" / "06_attention.md").read_text(), re.MULTILINE
+    )
+    assert row.partition(":")[0] == verdict
+
+
+def prose(path):
+    """Words to read, without code, the table of times, formulas and addresses of links."""
+    text = re.sub(r"\A---\n.*?\n---\n|^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"<!-- speed: begin -->.*?<!-- speed: end -->|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"\$\$.*?\$\$|\$[^$]*\$", " formula ", text, flags=re.DOTALL)
+    return [word for word in re.sub(r"\]\([^)]*\)", "]", text).split() if re.search(r"[A-Za-z0-9]", word)]
+
+
+def test_the_way_to_the_end_of_tutorial_3_is_fifteen_minutes_of_reading():
+    way = [TUTORIALS[0].parent.parent / "README.md", *TUTORIALS[:3]]
+    assert sum(len(prose(path)) for path in way) < 15 * 200  # words a minute
+
+
 def test_they_are_one_story():
     assert len(TUTORIALS) >= 10
+    index = (TUTORIALS[0].parent.parent / "docs" / "tutorials_index.md").read_text()
+    titles = re.findall(r"^(\d+)\. \[(.*)\]\(../tutorials/(.*)\)$", index, re.MULTILINE)
+    heads = [re.search(r"^# (\d+)\. (.*)$", path.read_text(), re.MULTILINE).groups() for path in TUTORIALS]
+    assert titles == [(*head, path.name) for head, path in zip(heads, TUTORIALS, strict=True)]
     for path in TUTORIALS:
         text = path.read_text()
         assert text.startswith("---\njupytext:"), path.name

@@ -1,6 +1,6 @@
 """Links from a page to files of the repository outside of docs/, which are right on a code host, become downloads.
 
-A folder becomes plain text. A link to what does not exist stays an error.
+A tutorial becomes a link to its page, a folder plain text. A link to what does not exist stays an error.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ def rewritten(app: Any, docname: str, source: list[str]) -> None:
         target = (page / found[2]).resolve()
         if target.is_relative_to(root) or not target.exists():
             return found[0]
+        if target.parent == root.parent / "tutorials":
+            return f"[{found[1]}](/tutorials/{target.name}{found[3] or ''})"
         return f"{{download}}`{found[1]} <{found[2]}>`" if target.is_file() else found[1]
 
     source[0] = LINK.sub(download, source[0])

@@ -13,6 +13,7 @@ from typing import Any
 CODE = re.compile(r"(`+)(.+?)\1")
 MARKUP = re.compile(r"([\\*|_])")
 LABEL = re.compile(r"(?<=[.;)`?] )(Source|Caveat|Shapes|Use|Example): |^(Source|Caveat|Shapes|Use|Example): ")
+HIDDEN = "\ue000"  # of the private area of Unicode: in no text
 SECTION = re.compile(r"^(Args|Returns|Raises|Yields):$")
 
 
@@ -73,12 +74,20 @@ def labelled(lines: list[str]) -> list[str]:
     return out
 
 
-def process(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
-    """Replace the lines in place, as Sphinx asks."""
+def process(_app: Any, what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
+    """Replace the lines in place, as Sphinx asks. Napoleon reads a property as "type: text", so colons hide from it."""
     lines[:] = labelled(with_blanks([escaped(line) for line in joined(lines)]))
+    if what in ("attribute", "data", "property"):
+        lines[:] = [line.replace(":", HIDDEN) for line in lines]
+
+
+def restored(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
+    """The hidden colons again, after napoleon."""
+    lines[:] = [line.replace(HIDDEN, ":") for line in lines]
 
 
 def setup(app: Any) -> dict[str, Any]:
     """Before napoleon, whose priority is 500."""
     app.connect("autodoc-process-docstring", process, priority=400)
+    app.connect("autodoc-process-docstring", restored, priority=600)
     return {"parallel_read_safe": True}

@@ -69,16 +69,19 @@ def sized(size: str, seed: int, file: str | None = None) -> Part:
 def from_file(path: str | Path) -> dict[str, Maker]:
     """Families of a user's Python file: its dictionary FAMILIES of functions that return a `Problem` with a spread.
 
-    FileNotFoundError without the file, ValueError without the dictionary. Caveat: the file is run.
+    FileNotFoundError without the file, ValueError without the dictionary or where the file fails. Caveat: the file is run.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"families: there is no file {str(path)!r}.")
     spec = importlib.util.spec_from_file_location(f"families_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise ValueError(f"families: {str(path)!r} is no Python file; its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a user's file may raise
+        raise ValueError(f"families: {str(path)!r} fails when it is run ({type(error).__name__}: {error}).") from error
     found = getattr(module, "FAMILIES", None)
     if not isinstance(found, Mapping) or not found or not all(callable(v) for v in found.values()):
         raise ValueError(

@@ -18,7 +18,7 @@ from odebridge.bench.environment import commit, cpu_model, versions
 from odebridge.bench.library import COUNTS, run_cell
 from odebridge.bench.record import now
 from odebridge.bench.runner import Event
-from odebridge.core.files import write_atomic
+from odebridge.core.files import parsed, write_atomic
 from odebridge.methods.catalogue import METHODS
 from odebridge.problems import problem
 
@@ -73,6 +73,25 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[st
     return different, near
 
 
+def _kept(path: Path) -> dict[str, Any]:
+    """A file of counts, checked."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"against: there is no file {str(path)!r}; `odebridge bench counters --out FILE.json` writes one."
+        )
+    wrong = ValueError(f"against: {str(path)!r} is damaged, or no file that `odebridge bench counters` wrote.")
+    try:
+        old = parsed(path.read_bytes())
+    except ValueError as error:
+        raise wrong from error
+    if not isinstance(old, dict) or not isinstance(old.get("rtols"), list) or not isinstance(old.get("counts"), dict):
+        raise wrong
+    columns = [c for cell in old["counts"].values() for c in (cell.values() if isinstance(cell, dict) else [None])]
+    if not all(isinstance(c, list) and len(c) == len(old["rtols"]) for c in columns) or old["rtols"] != list(RTOLS):
+        raise wrong
+    return old
+
+
 def _change(x: Any, y: Any) -> str:
     return f" ({100 * (y - x) / x:+.1f} %)" if isinstance(x, int) and x else ""
 
@@ -86,9 +105,10 @@ def counters(
 ) -> Path:
     """Count, and write `out` (a .json file, or counters.json in a folder); against: a file to compare with.
 
-    ValueError, with the differences, where counts differ; FileNotFoundError for no such file.
+    ValueError, with the differences, where counts differ, or before anything is counted for a file that holds no counts;
+    FileNotFoundError for no such file.
     """
-    old = None if against is None else json.loads(Path(against).read_text())
+    old = None if against is None else _kept(Path(against))
     todo, done = cells(), 0
 
     def say(label: str) -> None:

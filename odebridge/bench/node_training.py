@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from odebridge.bench.record import Row, RunFolder
 from odebridge.bench.resume import STATE, saved, unfinished
-from odebridge.bench.training import WEIGHTS
+from odebridge.bench.training import WEIGHTS, keep_last_good
 from odebridge.core.names import lookup
 from odebridge.core.result import SolveError
 from odebridge.train import RECIPES, Epoch, History, Keep, Recipe, Task, fit_task, save_checkpoint
@@ -89,9 +89,7 @@ def prepare(plan: NodeTraining, seed: int) -> Prepared:
 
 def plan_of(folder: Path) -> tuple[NodeTraining, int]:
     """The settings and the seed of a run folder that was stopped; see `unfinished`."""
-    settings = dict(unfinished(folder, SUITE, "a neural ODE"))
-    seed = settings.pop("seed")
-    return NodeTraining(**settings), seed
+    return unfinished(folder, SUITE, "a neural ODE", NodeTraining)
 
 
 def train(
@@ -105,7 +103,8 @@ def train(
     plan, task = run.plan, run.task
     settings = {**asdict(plan), "seed": run.seed}
     if resume is None:
-        folder = RunFolder(out, SUITE, settings, f"{plan.command} --seed {run.seed}")
+        options = {**{k: v for k, v in settings.items() if k != "options"}, "option": dict(plan.options)}
+        folder = RunFolder(out, SUITE, settings, f"{plan.command} --seed {run.seed}", options)
     else:
         folder = RunFolder.reopened(resume, SUITE)
     began = time.monotonic()
@@ -129,6 +128,8 @@ def train(
     status, message = ("ok", "") if good else ("failed", history.message)
     if good:  # before the row, which says that the run has ended
         save_checkpoint(folder.path / WEIGHTS, task.model.state_dict(), {**settings, "score": scores})
+    elif history.epochs:
+        keep_last_good(folder.path, task.model, history)
     took, n = time.monotonic() - began, torch.get_num_threads()
     folder.append(Row(SUITE, asdict(plan), run.values, status, message, run.seed, took, "cpu", n))
     return folder.path, history

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import signal
+import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import joblib
 import torch
 
+from odebridge.bench.interrupt import quiet_after_ctrl_c
 from odebridge.bench.record import Row
 from odebridge.bench.runner import Case, Event, Part, run_case, run_part
 from odebridge.core.optional import optional
@@ -80,22 +84,25 @@ def run_parts(parts: Sequence[Part], how: How, write: Callable[[Row], Any], tell
     pieces = [(_bare(part), order, case) for part in parts for order, case in part.numbered()]
     for name in totals:
         tell(Event(name, "", 0, totals[name]))
-    for (part, _, case), row in _everywhere(pieces, how, until):
-        write(row)
-        done[part.name] += 1
-        tell(Event(part.name, case.label, done[part.name], totals[part.name], row))
+    with quiet_after_ctrl_c(), closing(_everywhere(pieces, how, until)) as outcomes:
+        for (part, _, case), row in outcomes:
+            write(row)
+            done[part.name] += 1
+            tell(Event(part.name, case.label, done[part.name], totals[part.name], row))
 
 
-def _everywhere(pieces: list[Piece], how: How, until: float) -> Iterator[tuple[Piece, Row]]:
+def _everywhere(pieces: list[Piece], how: How, until: float) -> Generator[tuple[Piece, Row]]:
     """Pieces with their rows, as they come; where a worker dies, those left are run one by one to find which it was."""
     left = dict(enumerate(pieces))
     try:
         with _backend(how):
             work = _parallel(how.jobs, return_as="generator_unordered", pre_dispatch="all")
-            for i, row in work(joblib.delayed(_worked)(i, piece, _clock(until)) for i, piece in left.items()):
-                piece = left.pop(i)
-                if row is not None:
-                    yield piece, row
+            given = (joblib.delayed(_worked)(i, piece, _clock(until), os.getpid()) for i, piece in left.items())
+            with closing(work(given)) as outcomes:
+                for i, row in outcomes:
+                    piece = left.pop(i)
+                    if row is not None:
+                        yield piece, row
         return
     except (KeyboardInterrupt, GeneratorExit):
         raise
@@ -113,7 +120,7 @@ def _alone(part: Part, order: int, case: Case, died: str) -> Row:
     """One case in a process of its own; an "error" row if that dies, too."""
     try:
         work = _parallel(2, backend="loky")  # with one job it would run in this process
-        return next(iter(work([joblib.delayed(_worked)(0, (part, order, case), None)])))[1]
+        return next(iter(work([joblib.delayed(_worked)(0, (part, order, case), None, os.getpid())])))[1]
     except Exception as error:
         message = f"{died} of this case ({type(error).__name__})"
         return Row(part.name, case.configuration, {}, "error", message, case.seed, threads=part.threads, order=order)
@@ -125,11 +132,14 @@ def _parallel(jobs: int, **more: Any) -> Any:
     return joblib.Parallel(n_jobs=jobs, **options)
 
 
-def _worked(i: int, piece: Piece, until: float | None) -> tuple[int, Row | None]:
-    """In a worker: the row of a piece; None if it is too late to begin."""
+def _worked(i: int, piece: Piece, until: float | None, home: int) -> tuple[int, Row | None]:
+    """In a worker: the row of a piece; None if it is too late to begin. home: the process that gives the work."""
     if until is not None and time.time() >= until:
         return i, None
     part, order, case = piece
+    # Ctrl-C reaches every process of a terminal; a worker leaves it to the one that gave it the work, which ends it.
+    if os.getpid() != home and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(part.threads)
     return i, run_case(part, case, order, part.budget)
 
@@ -141,7 +151,7 @@ def _clock(until: float) -> float | None:
 
 def _bare(part: Part) -> Part:
     """Without the cases: they would travel with every one of them."""
-    return Part(part.name, part.budget, (), part.threads, part.each, ())
+    return replace(part, cases=(), orders=())
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def quick(out: str | Path = "runs", seed: int = 0, tell: Callable[[Event], None]
     """Run all parts and write runs/<id>/run.json, results.jsonl and report.html; returns the folder.
 
     tell is called before and after every run. A crash or Ctrl-C loses nothing that was finished: `odebridge report` makes the
-    page from what is there.
+    page from what is there. Use: `folder = quick("runs", seed=0)`, which is `odebridge bench quick`.
     """
     return run_suite("quick", parts(seed), out, {"seed": seed}, tell or _silent, f"odebridge bench quick --seed {seed}")
 
@@ -56,7 +56,7 @@ def run_suite(
     """
     budgets = {part.name: finite(part.budget)[0] for part in todo}
     if resume is None:
-        folder = RunFolder(out, name, {**settings, "threads": THREADS, "budgets_s": budgets}, command)
+        folder = RunFolder(out, name, {**settings, "threads": THREADS, "budgets_s": budgets}, command, _typed(settings))
     else:
         folder = RunFolder.reopened(resume, name)
         todo = [remaining(part, finished(resume)) for part in todo]
@@ -65,6 +65,13 @@ def run_suite(
     if (folder.path / RESULTS).exists():  # a share or a piece of a run may have nothing to do
         write_report([folder.path], folder.path / REPORT)
     return folder.path
+
+
+def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by the names of the options that choose them: a size is a flag, and the CPU is where all suites run."""
+    size = settings.get("size")
+    rest = {k: v for k, v in settings.items() if k != "size" and (k, v) != ("device", "cpu")}
+    return {**rest, **({size: True} if size in ("quick", "full") else {})}
 
 
 def _silent(event: Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from odebridge.bench.environment import commit, cpu_model, environment, versions
-from odebridge.core.files import sync_folder, write_atomic
+from odebridge.core.files import name_file, parsed, sync_folder, write_atomic
+from odebridge.core.toml import written_toml
 
 SCHEMA = 1
-RESULTS, RUN, REPORT = "results.jsonl", "run.json", "report.html"
+RESULTS, RUN, REPORT, CONFIG = "results.jsonl", "run.json", "report.html", "config.toml"
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,13 @@ class RunFolder:
     """runs/<id>/ of one run: run.json is written first, then every finished row at once, flushed to the disk.
 
     id = UTC time and the start of the hash of suite and settings. FileExistsError never: a second run within the same second
-    gets a number. OSError, such as PermissionError, where the folder cannot be written.
+    gets a number. OSError, such as PermissionError, where the folder cannot be written. options: what was chosen, by the names
+    of the command's options; config.toml keeps it in the form that `--config` takes.
     """
 
-    def __init__(self, out: str | Path, suite: str, settings: Mapping[str, Any], command: str) -> None:
+    def __init__(
+        self, out: str | Path, suite: str, settings: Mapping[str, Any], command: str, options: Mapping[str, Any] | None = None
+    ) -> None:
         self.suite = suite
         stem = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{configuration_hash({'suite': suite, **settings})[:8]}"
         self.path = _new_folder(Path(out), stem)
@@ -131,6 +136,9 @@ class RunFolder:
             **environment(),
         }
         write_atomic(self.path / RUN, json.dumps(page, indent=1, allow_nan=False).encode())
+        if options is not None:
+            again = f"{command.split(' --')[0]} --config {CONFIG}"
+            write_atomic(self.path / CONFIG, written_toml(options, again).encode())
 
     @classmethod
     def reopened(cls, path: str | Path, suite: str) -> RunFolder:
@@ -140,15 +148,26 @@ class RunFolder:
         return folder
 
     def append(self, row: Row) -> dict[str, Any]:
-        """Write one row; when this returns it has reached the disk. Returns what was written."""
+        """Write one row; when this returns it has reached the disk. Returns what was written.
+
+        OSError with the name of the file where it cannot be written; the rows before are as they were.
+        """
         written = line(row, self.suite)
         written["check"] = check_of(written)
         text = json.dumps(written, allow_nan=False) + "\n"
-        fresh = not (self.path / RESULTS).exists()
-        with (self.path / RESULTS).open("ab") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        path = self.path / RESULTS
+        fresh = not path.exists()
+        size = 0 if fresh else path.stat().st_size
+        try:
+            with path.open("ab") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException as error:
+            with contextlib.suppress(OSError):  # half a line would take the next one with it
+                os.truncate(path, size)
+            name_file(error, path)
+            raise
         if fresh:
             sync_folder(self.path)
         return written
@@ -157,7 +176,7 @@ class RunFolder:
 def read(folder: str | Path) -> Results:
     """The rows of runs/<id> (or of a results.jsonl itself). A line that a crash cut off is skipped and counted.
 
-    FileNotFoundError if there is none; ValueError for rows of a newer schema.
+    FileNotFoundError if there is none; ValueError for rows of a newer schema. Use: `read("benchmarks/results/quick").rows`.
     """
     path = Path(folder)
     path = path / RESULTS if path.is_dir() else path
@@ -193,23 +212,33 @@ def mended(path: Path) -> None:
 def read_run(folder: str | Path) -> dict[str, Any]:
     """run.json of a run folder, or an empty dictionary where it is missing or damaged: the rows stand on their own."""
     try:
-        page = json.loads((Path(folder) / RUN).read_bytes())
+        page = parsed((Path(folder) / RUN).read_bytes())
     except (OSError, ValueError):
         return {}
     return page if isinstance(page, dict) else {}
 
 
+# What every row has, whatever its suite, and of which kind.
+WHOLE = (int, type(None))
+SHAPE: Mapping[str, type | tuple[type, ...]] = {
+    "schema": int, "part": str, "configuration": dict, "hash": str, "seed": WHOLE, "status": str, "message": str,
+    "values": dict, "utc": str, "cpu": str, "device": str, "threads": int, "versions": dict,
+}  # fmt: skip
+
+
 def _parsed(text: bytes) -> dict[str, Any] | None:
     try:
-        row = json.loads(text)
+        row = parsed(text)
     except ValueError:  # JSON and UTF-8 errors alike
         return None
-    known = isinstance(row, dict) and isinstance(row.get("schema"), int) and isinstance(row.get("configuration"), dict)
-    if not known:
+    if not isinstance(row, dict) or not isinstance(row.get("schema"), int):
+        return None
+    fits = all(k in row and isinstance(row[k], t) for k, t in SHAPE.items()) and isinstance(row.get("order"), WHOLE)
+    if row["schema"] <= SCHEMA and not fits:
         return None
     try:  # rows of before checks were written have none
-        sound = "check" not in row or row["check"] == check_of(row)
-    except ValueError:  # NaN, which no row of ours holds
+        sound = check_of(row) == row.get("check", check_of(row))
+    except ValueError:  # an infinite number, which no row of ours holds
         return None
     return row if sound else None
 

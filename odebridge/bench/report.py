@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 
 from odebridge.bench import (
     attention_page,
@@ -34,6 +34,7 @@ def write_report(folders: Sequence[str | Path], path: str | Path) -> Path:
     """Read runs/<id> folders, write the page atomically, return its path.
 
     FileNotFoundError for a folder without results; ValueError where no row can be read.
+    Use: `write_report(["runs/<id>"], "report.html")`.
     """
     page = render(folders)
     write_atomic(Path(path), page.encode())
@@ -46,16 +47,18 @@ def render(folders: Sequence[str | Path]) -> str:
     every, rows = in_order(written), latest(written)
     environment = Environment(loader=PackageLoader("odebridge.bench"), autoescape=True, undefined=StrictUndefined)
     environment.filters.update(number=words.number, seconds=words.seconds)
-    return environment.get_template("report.html.j2").render(
-        sections=_sections(rows, every, runs),
-        raw=_raw(every),
-        runs=runs,
-        others=sorted({row["part"] for row in every} - set(SECTIONS)),
-        failed=sum(row["status"] not in findings.GOOD for row in every),
-        total=len(every),
-        replaced=len(every) - len(rows),
-        machines=machines(every),
-    )
+    filled = {
+        "sections": _sections(rows, every, runs),
+        "raw": _raw(every),
+        "runs": runs,
+        "others": sorted({row["part"] for row in every} - set(SECTIONS)),
+        "failed": sum(row["status"] not in findings.GOOD for row in every),
+        "total": len(every),
+        "replaced": len(every) - len(rows),
+        "machines": machines(every),
+    }
+    parts = ", ".join(map(repr, dict.fromkeys(row["part"] for row in every)))
+    return _shown(parts, environment.get_template("report.html.j2").render, filled)
 
 
 def sentences(folders: Sequence[str | Path]) -> dict[str, list[str]]:
@@ -68,7 +71,18 @@ def sentences(folders: Sequence[str | Path]) -> dict[str, list[str]]:
         "depth": depth_page.sentences, "controllers": controllers_page.sentences,
         **{part: contest_page.sentences_of(part) for part in contest_page.TITLES},
     }  # fmt: skip
-    return {TITLES[part]: make(rows) for part, make in made.items() if findings.of_part(rows, part)}
+    return {TITLES[part]: _shown(repr(part), make, rows) for part, make in made.items() if findings.of_part(rows, part)}
+
+
+def _shown(part: str, make: Callable[..., Any], *given: Any) -> Any:
+    """What is made of the rows of a part; ValueError where they are not what this version writes."""
+    try:
+        return make(*given)
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, TemplateError) as error:
+        raise ValueError(
+            f"report: the rows of part {part} cannot be shown ({type(error).__name__}: {error}); they are of another "
+            "version, or were changed by hand."
+        ) from error
 
 
 def _sections(
@@ -76,7 +90,7 @@ def _sections(
 ) -> list[tuple[str, list[str], Section]]:
     """Every part with its commands; runs that have cases in common are compared first."""
     built = [(part, _commands(part, every, runs), build) for part, build in SECTIONS.items() if findings.of_part(rows, part)]
-    out = [(part, commands, build(rows, every, len(runs) > 1)) for part, commands, build in built]
+    out = [(part, commands, _shown(repr(part), build, rows, every, len(runs) > 1)) for part, commands, build in built]
     beside = compare_page.section(every) if len(runs) > 1 else None
     return out if beside is None else [("", [], beside), *out]
 

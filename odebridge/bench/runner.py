@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from odebridge.bench.limit import Overdue, limited
 from odebridge.bench.record import Row
+
+PATIENCE, GRACE = 2.0, 120.0  # times its limit, and seconds more, after which a case is stopped
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Part:
     """Cases that share a time budget in seconds. A case that begins after it has run out is recorded as skipped.
 
     each: seconds for one case, whatever the others have taken; cases of such a part do not depend on each other and may run
-    anywhere, at the same time. orders: the place of every case in the whole part, where this is a piece of it.
+    anywhere, at the same time. orders: the place of every case in the whole part, where this is a piece of it. grace: seconds
+    beyond twice its own after which a case is stopped from outside.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Part:
     threads: int = 1
     each: float | None = None
     orders: Sequence[int] | None = None
+    grace: float = GRACE
 
     def numbered(self) -> list[tuple[int, Case]]:
         """The cases with their places, which do not change when some of them are done or run elsewhere."""
@@ -85,13 +90,20 @@ def run_part(part: Part, write: Callable[[Row], Any], tell: Callable[[Event], No
 
 
 def run_case(part: Part, case: Case, order: int, left: float) -> Row:
-    """The row of one case; a fault in it becomes a row, so that it does not lose the rest of the night."""
+    """The row of one case; a fault in it becomes a row, so that it does not lose the rest of the night.
+
+    One that goes on and on, as a library may that does not look at its limit, is stopped, and its row says so.
+    """
     start = time.monotonic()
     if left <= 0.0:
         outcome = Outcome(status="skipped", message=f"The part's time budget of {part.budget:g} s was used up before this run.")
     else:
+        mine = left if part.each is None else min(left, part.each)
         try:
-            outcome = case.run(left if part.each is None else min(left, part.each))
+            with limited(PATIENCE * mine + part.grace):
+                outcome = case.run(mine)
+        except Overdue as late:
+            outcome = Outcome(status="failed", message=f"Stopped, {late}: the limit of {mine:.3g} s was not kept.")
         except Exception as error:
             outcome = Outcome(status="error", message=f"{type(error).__name__}: {error}")
     return Row(

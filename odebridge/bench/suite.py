@@ -83,7 +83,7 @@ class Suite:
         elif families is not None:
             raise ValueError(f"families: the suite {self.name!r} does not have it; 'controllers' does.")
         if resume is not None:
-            asked = {k: v for k, v in begun(resume, self.name).items() if k in asked}
+            asked = {k: v for k, v in begun(resume, self.name, asked).items() if k in asked}
         how = How(jobs, backend, cluster, None if asked["shard"] is None else shard_of(str(asked["shard"])), minutes)
         todo = self.parts(asked)
         return run_suite(self.name, todo, out, asked, tell or _silent, self.command(asked), resume, how)

@@ -48,7 +48,7 @@ def run(
 ) -> Path:
     """One suite into one run folder, or on in the folder of a run that was stopped: only what has no good row is run."""
     if resume is not None:
-        kept = begun(resume, name)
+        kept = begun(resume, name, ("data", "quick", "seed"))
         data, quick, seed = kept["data"], kept["quick"], kept["seed"]
     part = make(data, quick, seed)
     # The data set found now, so that a resumed run takes the same wherever it goes on.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,10 +16,13 @@ from odebridge.bench.journal import Journal, board_found
 from odebridge.bench.record import Row, RunFolder
 from odebridge.bench.resume import STATE, saved, unfinished
 from odebridge.control.attention.catalogue import ATTENTION
+from odebridge.core.memory import out_of_memory
 from odebridge.core.names import lookup
+from odebridge.core.result import SolveError
 from odebridge.data import DATA, IMAGES
 from odebridge.data.base import Images
 from odebridge.nets import imagenet_resnet, resnet, step_counts
+from odebridge.nets.mode import evaluating
 from odebridge.nets.resnet import STYLES
 from odebridge.train import Epoch, History, Keep, fit, save_checkpoint
 from odebridge.train.loop import checked
@@ -27,7 +31,7 @@ from odebridge.train.parallel import launched
 COUNTED = 100  # test images by which adaptive steps are counted
 SCHEME = ("method", "depth_weights", "steps", "rtol", "norm")
 DEVICES = ("auto", "cpu", "cuda")
-WEIGHTS, BEST, SUITE = "model.json", "best.json", "train"
+WEIGHTS, BEST, LAST_GOOD, SUITE = "model.json", "best.json", "last_good.json", "train"
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,8 @@ def train(
     from it; on the CPU its end is that of a run that was not stopped, to the bit, and where no state was saved yet the run
     begins again. tensorboard: the epochs for TensorBoard as well. In processes started by torchrun the first one writes, and
     the others return no folder. ValueError for an unknown name or a setting that makes no sense, FileNotFoundError for missing
-    data, before anything is written. A loss that is not finite leaves a failed row and no weights; `History.message` says so.
+    data, before anything is written. A loss that is not finite leaves a failed row, and last_good.json with the weights of the
+    last epoch that was finished in place of model.json; `History.message` says so.
     """
     lookup("trainable model", plan.model, TRAINABLE)
     lookup("data set", plan.data, DATA)
@@ -134,13 +139,16 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = TRAINABLE[plan.model](plan, images)
+        _tried(net, images)
     command = f"odebridge train {plan.model} {' '.join(_typed(plan))} --seed {seed}"
     with launched(place) as (world, place):
         if world.rank > 0:
             keep = Keep(resume / STATE, True) if resume is not None and saved(resume) else None
             return None, fit(net, images, device=place, seed=seed, keep=keep, **settings)
         if resume is None:
-            folder = RunFolder(out, SUITE, {**asdict(plan), "seed": seed}, command)
+            settings_kept = {**asdict(plan), "seed": seed}
+            options = {k: v for k, v in settings_kept.items() if k != "model"}  # which is a command of its own
+            folder = RunFolder(out, SUITE, settings_kept, command, options)
         else:
             folder = RunFolder.reopened(resume, SUITE)
         began, journal = time.monotonic(), Journal(folder.path, board=tensorboard)
@@ -164,9 +172,28 @@ def train(
         values["rejected"] = {name: float(stats.rejected.double().mean()) for name, stats in counts.items()}
     if good:  # before the row, which says that the run has ended
         save_checkpoint(folder.path / WEIGHTS, net.state_dict(), {**asdict(plan), "seed": seed, **values})
+    elif history.epochs:
+        keep_last_good(folder.path, net, history)
     took, n = time.monotonic() - began, torch.get_num_threads()
     folder.append(Row(SUITE, asdict(plan), values, status, message, seed, took, place, n))
     return folder.path, history
+
+
+def _tried(net: nn.Module, images: Images) -> None:
+    """What a forward pass refuses is told before anything is written; a solve that fails is an outcome of training."""
+    try:
+        with evaluating(net), contextlib.suppress(SolveError):
+            net(images.train_x[:2])
+    except RuntimeError as error:
+        if out_of_memory(error):
+            raise
+        size = "x".join(map(str, images.train_x.shape[2:]))
+        raise ValueError(f"The network does not take images of {size} pixels ({error}); try a smaller --stem.") from error
+
+
+def keep_last_good(folder: Path, model: nn.Module, history: History) -> None:
+    """The weights of a training that failed, as they were after the last epoch that was finished."""
+    save_checkpoint(folder / LAST_GOOD, model.state_dict(), {"epoch": len(history.epochs), "ended": history.message})
 
 
 def _typed(plan: Training) -> list[str]:
@@ -182,9 +209,7 @@ def _typed(plan: Training) -> list[str]:
 
 def plan_of(folder: Path) -> tuple[Training, int]:
     """The settings and the seed of a run folder that was stopped; see `unfinished`."""
-    settings = dict(unfinished(folder, SUITE, "a residual network"))
-    seed = settings.pop("seed")
-    return Training(**settings), seed
+    return unfinished(folder, SUITE, "a residual network", Training)
 
 
 def _place(device: str) -> str:
@@ -193,6 +218,8 @@ def _place(device: str) -> str:
     lookup("device", kind, dict.fromkeys(DEVICES))
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if kind == "cpu" and device != "cpu":
+        raise ValueError(f"device: there is one 'cpu', without a number; got {device!r}.")
     found = torch.cuda.device_count()
     if kind == "cuda" and not ((index or "0").isdigit() and int(index or 0) < found):
         raise ValueError(f"device: {device!r} is not there, PyTorch sees {found} CUDA devices; write 'cpu' or 'auto'.")

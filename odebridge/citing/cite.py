@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from odebridge.bench.record import read
-from odebridge.citing.entries import ENTRIES, Entry
+from odebridge.citing.entries import ENTRIES
+from odebridge.citing.entry import Entry
 from odebridge.citing.used import USED
 from odebridge.control.attention.catalogue import ATTENTION
-from odebridge.control.catalogue import CONTROLLERS
+from odebridge.control.named import named
 from odebridge.core.names import nearest
 from odebridge.core.result import Solution
 
@@ -19,17 +20,23 @@ from odebridge.core.result import Solution
 def cite(*used: Any) -> str:
     """Print, and return, BibTeX of this package and of the methods, step controllers and attention modules that were used.
 
-    used: names ("rodas5p", "h211b", "se"), methods and controllers themselves, or run folders, runs/<id>, whose rows name what
-    they used; nothing: this package and the paper whose idea it builds on. A method brings its own law with it.
-    ValueError with the nearest names for an unknown one; TypeError for what cannot be told, such as a Solution, which
-    does not keep its method. Source: the references of the catalogues. Caveat: StepNet is a reconstruction, and citing
-    the paper does not make it the paper's module. Use: `ob.cite("rodas5p")`.
+    used: solutions, which know how they were made; names ("rodas5p", "h211b", "se"); methods and controllers themselves; or run
+    folders, runs/<id>, whose rows name what they used. Nothing: this package and the paper whose idea it builds on. A method
+    brings its own law with it. What a solution was made with and is not known here, such as a controller of your own, is named
+    in a line that BibTeX skips.
+    ValueError with the nearest names for an unknown one; TypeError for what cannot be told, such as a Solution that was made
+    inside torch.compile. Source: the references of the catalogues. Caveat: StepNet is a reconstruction, and citing
+    the paper does not make it the paper's module. Use: `ob.cite(sol)`.
     """
-    keys = dict.fromkeys(["odebridge", "huang2023"])
+    keys, unknown = dict.fromkeys(["odebridge", "huang2023"]), dict[str, None]()
     for thing in used:
         for name in _names(thing):
-            keys.update(dict.fromkeys(USED[name]))
-    text = "\n\n".join(_bibtex(key, ENTRIES[key]) for key in keys)
+            if name in USED:
+                keys.update(dict.fromkeys(USED[name]))
+            else:
+                unknown[name] = None
+    yours = [f"% {name}: not in the catalogues of odebridge, name its source yourself." for name in unknown]
+    text = "\n\n".join([_bibtex(key, ENTRIES[key]) for key in keys] + yours)
     print(text)
     return text
 
@@ -42,16 +49,15 @@ def _names(thing: Any) -> Iterable[str]:
             raise ValueError(f"cite: there is nothing named {thing!r}: {nearest(thing, USED)}")
         return [thing]
     if isinstance(thing, Solution):
-        raise TypeError('cite: a Solution does not keep its method; name it, such as ob.cite("rodas5p").')
-    law = next((name for name, one in CONTROLLERS.items() if one is thing or one == thing), None)
-    gate = next((name for name, one in ATTENTION.items() if type(thing) is one or thing is one), None)
-    if law is not None or gate is not None:
-        return [str(law or gate)]
-    name = getattr(thing, "name", None)
-    if isinstance(name, str) and name in USED:
-        mine = getattr(thing, "law", "")
-        return [name, mine] if mine in USED else [name]
-    raise TypeError(f"cite: give a name, a method, a controller or a run folder, got {type(thing).__name__}.")
+        if thing.made is None:
+            raise TypeError('cite: this Solution does not know how it was made; name its method, such as ob.cite("rodas5p").')
+        return [name for name in (thing.made.method, *thing.made.controllers, thing.made.gradient) if name]
+    if isinstance(getattr(thing, "law", None), str) and getattr(thing, "name", None) in USED:
+        return [thing.name, thing.law]
+    names = [name for name in named(thing) if name in USED] or [n for n, cls in ATTENTION.items() if cls is thing]
+    if not names:
+        raise TypeError(f"cite: give a solution, a name, a method, a controller or a run folder, got {type(thing).__name__}.")
+    return names
 
 
 def _of_run(folder: Path) -> list[str]:
@@ -77,8 +83,7 @@ def _bibtex(key: str, entry: Entry) -> str:
     journal = {"article": "journal", "book": "publisher", "inproceedings": "booktitle", "misc": "howpublished"}[entry.kind]
     volume, _, pages = entry.place.rpartition(":")
     fields = {"author": entry.author, "title": "{" + entry.title + "}", journal: entry.where, "year": str(entry.year)}
-    fields |= {"volume": volume.split("(")[0], "pages": pages}
-    if "(" in volume:
-        fields["number"] = volume.split("(")[1].rstrip(")")
+    volume, _, number = volume.rstrip(")").partition("(")
+    fields |= {"volume": volume, "number": number, "pages": pages, "doi": entry.doi}
     lines = [f"  {name:9} = {{{value}}}," for name, value in fields.items() if value]
     return "\n".join([f"@{entry.kind}{{{key},", *lines, "}"])

@@ -14,6 +14,7 @@ from odebridge.bench.doctor import diagnosis
 from odebridge.bench.solvers import errors
 from odebridge.bench.words import number, seconds
 from odebridge.cli.bench import SUITES, bench, report
+from odebridge.cli.config import Config
 from odebridge.cli.edge import Commands, Refused, refusing
 from odebridge.cli.train import trainings
 from odebridge.control.attention.catalogue import ATTENTION
@@ -88,11 +89,12 @@ def solve(
     max_steps: Annotated[int, typer.Option(help="tries, the rejected ones included")] = 10_000,
     compile: Annotated[bool, typer.Option("--compile", help="make the tries by a compiled kernel")] = False,
     plot: Annotated[Path | None, typer.Option(help="a picture of the solution: FILE.svg, .pdf or .png")] = None,
+    config: Config = None,  # noqa: ARG001 - its callback has set the defaults
 ) -> None:
     """Solve a problem of the library and say how it went; exit code 1 if the solver did not get to the end."""
     with refusing():
         wanted = problem(name)
-        scheme = method or ("rodas5p" if wanted.stiff else "tsit5")
+        scheme = method if method is not None else "rodas5p" if wanted.stiff else "tsit5"
         lookup("method", scheme, {**METHODS, **BORROWED})
         law = "of its own" if scheme in BORROWED else controller or METHODS[scheme].law
         if scheme in METHODS:

@@ -18,6 +18,7 @@ from odebridge.bench.report import sentences
 from odebridge.bench.suite import SUITES as MEASURED
 from odebridge.bench.suite import Suite
 from odebridge.bench.suites import attention_suite, depth_suite, refine_suite, stiffness_suite, tickets_suite
+from odebridge.cli.config import Config
 from odebridge.cli.edge import Refused, refusing
 from odebridge.core.names import lookup, nearest
 from odebridge.data import IMAGES
@@ -55,6 +56,7 @@ def bench(
     families: Annotated[Path | None, typer.Option(help="controllers: a Python file with FAMILIES = {name: function}")] = None,
     against: Annotated[Path | None, typer.Option(help="counters: compare with this file, exit code 1 if they differ")] = None,
     resume: Annotated[Path | None, typer.Option(help="go on with a run that was stopped: runs/<id>")] = None,
+    config: Config = None,  # noqa: ARG001 - its callback has set the defaults
 ) -> None:
     """Run a benchmark suite; writes OUT/<id>/results.jsonl and report.html."""
     with refusing():
@@ -80,7 +82,8 @@ def bench(
             more = f", `odebridge bench {suite} --resume {out}/<id>` goes on" if suite != "quick" else ""
             typer.echo(f"Stopped. Finished runs are kept; `odebridge report {out}/<id>` makes a page of them{more}.", err=True)
             raise typer.Exit(130) from None
-    _tell(folder)
+    with refusing(OSError, ValueError):
+        _tell(folder)
 
 
 SETTINGS = ("seed", "data", "quick", "full", "device", "shard", "only", "families")  # what makes a run what it is

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 import typer
 from typer.core import TyperGroup
 
+from odebridge.core.memory import out_of_memory
 from odebridge.core.names import nearest
 
 # What typer raises for a wrong command line; older versions take it from click, newer ones bring their own.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 
+# A disk that is full or broken, which is no fault of what was typed; Windows knows no quota.
+DISK = {getattr(errno, kind) for kind in ("ENOSPC", "EDQUOT", "EFBIG", "EIO") if hasattr(errno, kind)}
+
+
 class Refused(Exception):
-    """What was typed cannot be done; the text says what to write instead."""
+    """What was typed cannot be done; the text says what to write instead. code: of the exit."""
+
+    def __init__(self, text: str, code: int = 2) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 @contextmanager
@@ -29,6 +38,9 @@ def refusing(*kinds: type[Exception]) -> Generator[None]:
     try:
         yield
     except about_input as error:
+        if isinstance(error, OSError) and error.errno in DISK:
+            text = f"{error.strerror}: {error.filename!r} cannot be written. What was written before is kept; --resume goes on."
+            raise Refused(text, 1) from error
         raise Refused(str(error)) from error
 
 
@@ -42,7 +54,7 @@ class Commands(TyperGroup):
             try:
                 code = super().main(*args, standalone_mode=False, **more)
             except Refused as error:
-                code = _say(str(error))
+                code = _say(str(error), error.code)
             except USAGE_ERROR as error:
                 code = _say(_usage(error))
             except (RuntimeError, MemoryError) as error:
@@ -66,11 +78,6 @@ class Commands(TyperGroup):
         if found is None:
             raise Refused(f"There is no command {cmd_name!r}: {nearest(cmd_name, self.commands)}")
         return found
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Is it the machine's or the GPU's memory that has run out: PyTorch says so in a class on CUDA, in words on the CPU."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: Any) -> None:

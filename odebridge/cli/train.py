@@ -16,6 +16,7 @@ from odebridge.bench.record import RESULTS
 from odebridge.bench.resume import saved
 from odebridge.bench.training import DEVICES, PRESETS, WEIGHTS, Training
 from odebridge.bench.words import seconds
+from odebridge.cli.config import Config, from_file, table
 from odebridge.cli.edge import Commands, Refused, refusing
 from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.core.names import lookup
@@ -30,6 +31,7 @@ from odebridge.train.optimisers import OPTIMISERS, SCHEDULES
 from odebridge.train.plan import PRECISIONS
 
 SEEDS = 2**63 - 1
+MOST = 10_000  # layers, or steps of a stage: beyond that a network is not built in any patience
 EVERY = 1.0  # seconds between two lines of progress
 
 trainings = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, help="Train a network.")
@@ -79,9 +81,9 @@ def resnet(
     controller: Annotated[str | None, typer.Option(help=f"step sizes: fixed (1, default) | {' | '.join(ATTENTION)}")] = None,
     data: Annotated[str | None, typer.Option(help=f"{' | '.join(IMAGES)}; default: digits")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="default: 10")] = None,
-    depth: Annotated[int | None, typer.Option(help="6 n + 2; default: 20")] = None,
+    depth: Annotated[int | None, typer.Option(max=MOST, help="6 n + 2; default: 20")] = None,
     width: Annotated[int | None, typer.Option(min=1, help="channels of the first stage; default: 16")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="default: 128")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, max=SEEDS, help="default: 128")] = None,
     lr: Annotated[float | None, typer.Option(help="highest learning rate; default: 0.1")] = None,
     preset: Annotated[str | None, typer.Option(help=f"settings that what else is typed changes: {' | '.join(PRESETS)}")] = None,
     optimiser: Annotated[str | None, typer.Option(help=f"{' | '.join(OPTIMISERS)}; default: sgd")] = None,
@@ -89,7 +91,7 @@ def resnet(
     weight_decay: Annotated[float | None, typer.Option(help="default: 5e-4")] = None,
     precision: Annotated[str | None, typer.Option(help=f"{' | '.join(PRECISIONS)}; default: fp32")] = None,
     style: Annotated[str | None, typer.Option(help=f"of the network: {' | '.join(STYLES)}; default: preact")] = None,
-    stem: Annotated[int | None, typer.Option(min=1, help="stride of the first convolution; default: 1")] = None,
+    stem: Annotated[int | None, typer.Option(min=1, max=1000, help="stride of the first convolution; default: 1")] = None,
     augment: Annotated[bool | None, typer.Option("--augment", help="shift and, where the data allow, mirror images")] = None,
     crop: Annotated[int | None, typer.Option(help="with --augment: pixels of the pieces images are cut to")] = None,
     label_smoothing: Annotated[float | None, typer.Option(help="default: 0")] = None,
@@ -101,7 +103,7 @@ def resnet(
     compile: Annotated[bool | None, typer.Option("--compile", help="torch.compile")] = None,
     method: Annotated[str | None, typer.Option(help="of the steps, such as heun, rk4 or dopri5; default: euler")] = None,
     depth_weights: Annotated[str | None, typer.Option(help=f"{' | '.join(DEPTHS)}; default: layers")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="equal steps of a stage; default: one a block")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, max=MOST, help="equal steps of a stage; default: one a block")] = None,
     rtol: Annotated[float | None, typer.Option(help="adaptive steps, for tied or linear depth weights")] = None,
     norm: Annotated[str | None, typer.Option(help=f"{' | '.join(NORMS)}; default: batch, group for continuous depth")] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=SEEDS, help="of first weights and order; default: 0")] = None,
@@ -109,6 +111,7 @@ def resnet(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="write OUT/<id>/tensorboard too (extra: track)")] = False,
     out: Out = Path("runs"),
     resume: Resume = None,
+    config: Config = None,
 ) -> None:
     """Train a residual network on images; writes OUT/<id>/: a line an epoch, the result, last and best weights, the state.
 
@@ -134,6 +137,7 @@ def resnet(
 
 @trainings.command("node")
 def node(
+    context: typer.Context,
     variant: Annotated[str | None, typer.Option(help="odebridge list variants; default: node")] = None,
     data: Annotated[str | None, typer.Option(help="default: the variant's own")] = None,
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
@@ -147,12 +151,13 @@ def node(
     seed: Annotated[int | None, typer.Option(min=0, max=SEEDS, help="of data, first weights and order; default: 0")] = None,
     out: Out = Path("runs"),
     resume: Resume = None,
+    config: Config = None,  # noqa: ARG001 - its callback has set the defaults
 ) -> None:
     """Train a variant of the neural ODE; writes OUT/<id>/: results.jsonl, the weights, the state to go on from, picture.svg."""
     named: dict[str, Any] = {"method": method, "gradient": gradient, "rtol": rtol, "regulariser": regulariser}
     typed = {"variant": variant, "data": data, "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, **named}
     if resume is not None:
-        _alone(resume, {**typed, "option": option})
+        _alone(resume, {**typed, "option": option or table(context, "option") or None})
         with refusing():
             plan, began_with = node_training.plan_of(resume)
             _again(resume)
@@ -164,6 +169,10 @@ def node(
                 if name in options:
                     raise Refused(f"--option: {name} is given twice, as {options[name]!r} and as {value!r}; write it once.")
                 options[name] = value
+            of_file = table(context, "option")
+            if twice := [name for name in of_file if name in named and from_file(context, name)]:
+                raise Refused(f"--config: {twice[0]} is given twice, by itself and in [option]; write it once.")
+            options = {**of_file, **options}  # what is typed wins
             plan = NodeTraining(
                 recipe.name, data or recipe.data, epochs or recipe.epochs, batch_size or recipe.batch_size,
                 recipe.lr if lr is None else lr, recipe.given(options),

@@ -14,7 +14,11 @@ from odebridge.core.tolerance import Tolerance
 
 
 class Controller(ABC):
-    """A law without trainable parameters. Frozen settings; its memory goes in and out."""
+    """A law without trainable parameters: h, memory = law(seen, memory), with h (b,) over a span.
+
+    Settings are frozen, its memory goes in and out: tensors with leading dimension b in any nesting. x (b, *s), errors (b,).
+    Use: a class that derives from it and has a `__call__(self, seen, memory)`; tutorial 3 writes one.
+    """
 
     def start(self, x: Tensor, tol: Tolerance | None) -> Any:
         """Memory for one solve; none by default."""
@@ -41,5 +45,5 @@ class Fixed(Controller):
         return seen.h, None
 
     def accepts(self, error: Tensor, memory: Any) -> Tensor:
-        """Every try."""
+        """Every try: True for each scaled error (b,)."""
         return torch.ones_like(error, dtype=torch.bool)

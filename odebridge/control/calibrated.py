@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,11 +18,12 @@ from odebridge.control.catalogue import CONTROLLERS
 from odebridge.control.classical import Filter
 from odebridge.control.features import FEATURES
 from odebridge.control.learned import LearnedStep, Place
-from odebridge.core.files import digest_of, write_atomic
+from odebridge.core.files import digest_of, parsed, write_atomic
 from odebridge.core.protocols import Observation, StepController
 from odebridge.core.tolerance import Tolerance
 
 FORMAT = 1
+SIZES = ("safety", "lowest", "highest", "floor", "threshold", "retry_safety", "scale")  # numbers of a filter that are positive
 SLACK = 1.5  # how far outside the calibrated tolerances the gate still speaks, as a factor
 
 
@@ -32,7 +34,7 @@ class Calibrated(Controller):
     law: the controller itself. method: whose error estimate it was calibrated with. rtols: loosest and tightest tolerance
     of the calibration; outside, a learned law is silent, trajectory by trajectory: its classical part answers alone, with a
     warning. report: how it was found and what it gives, plain values. ValueError for a state of another size than the
-    family's, or another order of the error estimate.
+    family's, or another order of the error estimate. States x (b, *s), errors (b,).
     Caveat: it knows one family; on other problems it may be worse than a classical law.
     Use: `law = ob.calibrate("orego"); law.save("orego.json"); ob.solve("orego", method="rodas5p", controller=law)`.
     """
@@ -114,15 +116,23 @@ def load(path: str | Path) -> Calibrated:
         raise FileNotFoundError(f"{path}: there is no such file; a calibrated controller is written by its save(path).")
     damaged = f"{path}: is damaged, or not a controller saved by odebridge."
     try:
-        page = json.loads(path.read_bytes())
+        page = parsed(path.read_bytes())
     except ValueError as error:  # JSON and UTF-8 errors alike
         raise ValueError(damaged) from error
     if not isinstance(page, dict) or page.pop("sha256", None) != digest_of(page) or page.get("kind") != "controller":
         raise ValueError(damaged)
-    if page["format"] != FORMAT:
-        raise ValueError(f"{path}: has format {page['format']!r}; this version reads format {FORMAT}.")
-    loose, tight = page["rtols"]
-    return Calibrated(_read(page["law"], path), page["method"], page["order"], (loose, tight), page["report"])
+    if page.get("format") != FORMAT:
+        raise ValueError(f"{path}: has format {page.get('format')!r}; this version reads format {FORMAT}.")
+    if isinstance(page.get("law"), dict) and page["law"].get("features", list(FEATURES)) != list(FEATURES):
+        raise ValueError(f"{path}: was calibrated with other features than this version has; calibrate again.")
+    try:  # the checksum is no signature: a page may be forged, or of a version that never was
+        loose, tight = map(_number, page["rtols"])
+        sound = isinstance(page["method"], str) and isinstance(page["order"], int) and isinstance(page["report"], dict)
+        if not sound:
+            raise ValueError("method, order or report")
+        return Calibrated(_read(page["law"]), page["method"], page["order"], (loose, tight), page["report"])
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise ValueError(damaged) from error
 
 
 def _written(law: StepController) -> dict[str, Any]:
@@ -140,17 +150,26 @@ def _written(law: StepController) -> dict[str, Any]:
     raise TypeError(f"save: a controller of type {type(law).__name__} cannot be written; pickle it, or keep its settings.")
 
 
-def _read(page: Mapping[str, Any], path: Path) -> StepController:
+def _read(page: Mapping[str, Any]) -> StepController:
     if "name" in page:
         return CONTROLLERS[page["name"]]
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in page["filter"].items()}
     linear = Filter(**plain)
+    for name, value in linear.coefficients._asdict().items():
+        _number(value, above=0.0 if name in SIZES else -math.inf)
     if "weights" not in page:
         return linear
-    if page["features"] != list(FEATURES):
-        raise ValueError(f"{path}: was calibrated with other features than this version has; calibrate again.")
     place = None if page["place"] is None else Place(**{k: _tensor(v) for k, v in page["place"].items()})
-    return LearnedStep(linear, _tensor(page["weights"]), place, page["alone"])
+    weights, seen = _tensor(page["weights"]), len(FEATURES) + (0 if place is None else len(place.size))
+    if weights.shape != (2, seen) or not bool(torch.isfinite(weights).all()):
+        raise ValueError(f"weights of shape {tuple(weights.shape)}")
+    return LearnedStep(linear, weights, place, _number(page["alone"], above=0.0))
+
+
+def _number(value: Any, above: float = -math.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not above < value < math.inf:
+        raise ValueError(f"{value!r} is no number")
+    return value
 
 
 def _tensor(values: Any) -> Tensor:

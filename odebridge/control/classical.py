@@ -71,7 +71,10 @@ class Filter(Controller):
 
 @dataclass(frozen=True)
 class Smaller(Controller):
-    """h' = min of what two laws answer; a try is kept if both keep it."""
+    """h' = min of what two laws answer; a try is kept if both keep it. States x (b, *s), errors (b,).
+
+    Use: `Smaller(ob.control.PREDICTIVE, ob.control.PI42)`.
+    """
 
     first: Controller
     second: Controller

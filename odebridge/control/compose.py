@@ -51,7 +51,10 @@ class PerStep(nn.Module):
 
 @dataclass(frozen=True)
 class Bounded(Controller):
-    """lowest <= h' <= highest for any controller over a span; either bound may be a (b,) tensor."""
+    """lowest <= h' <= highest for any controller over a span; either bound may be a (b,) tensor.
+
+    Use: `Bounded(ob.control.PI, highest=0.1)`; `max_step=0.1` of `integrate` is the same.
+    """
 
     controller: StepController
     lowest: Any = 0.0

@@ -12,7 +12,10 @@ from typing import Any
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """The old file or the new one, never half of one: another name in the same folder, flushed to the disk, renamed."""
+    """The old file or the new one, never half of one: another name in the same folder, flushed to the disk, renamed.
+
+    OSError, with the name of the file, where it cannot be written; the old file is what it was.
+    """
     beside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         with beside.open("wb") as file:
@@ -20,10 +23,33 @@ def write_atomic(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        name_file(error, path)
         raise
     sync_folder(path.parent)
+
+
+def name_file(error: BaseException, path: Path) -> None:
+    """Put the name of the file into an error of the system: a full disk is told by `write`, which knows no names."""
+    if isinstance(error, OSError) and error.errno is not None:  # or its own text would be lost
+        error.filename = str(path)
+
+
+def parsed(text: bytes | str, *, strict: bool = True) -> Any:
+    """The value of a JSON text. ValueError for anything else: half a character, brackets a thousand deep, NaN if strict."""
+    try:
+        value = json.loads(text, parse_constant=_refused if strict else None)
+        if "\\ud" in (text if isinstance(text, str) else text.decode("utf-8", "replace")).lower():
+            json.dumps(value, ensure_ascii=False).encode()  # half of a pair of surrogates cannot be written again
+    except RecursionError as error:
+        raise ValueError("brackets too deep") from error
+    return value
+
+
+def _refused(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
 
 
 def digest_of(page: Mapping[str, Any]) -> str:

@@ -10,7 +10,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Span:
-    """From t0 to t1, floats or (b,) tensors, in either direction. The controller owns the clock and tries may be rejected."""
+    """From t0 to t1, floats or (b,) tensors, in either direction. The controller owns the clock and tries may be rejected.
+
+    Use: `ob.integrate(f, x0, ob.Span(0.0, 9.0))`, or the pair itself, (0.0, 9.0).
+    """
 
     t0: Any
     t1: Any
@@ -18,7 +21,11 @@ class Span:
 
 @dataclass(frozen=True)
 class Grid:
-    """The nodes ts[0], ..., ts[k]. The grid owns the clock; a controller only scales the increment, per channel if it likes."""
+    """The nodes ts[0], ..., ts[k]. The grid owns the clock; a controller only scales the increment, per channel if it likes.
+
+    One step for each spacing, none rejected. ts: numbers, all rising or all falling; ValueError otherwise.
+    Use: `ob.integrate(f, x0, ob.Grid((0.0, 0.1, 0.3)), method="rk4")`.
+    """
 
     ts: tuple[float, ...]
 
@@ -37,7 +44,7 @@ class Grid:
 
 
 def Steps(n: int) -> Grid:
-    """N steps of length 1 from 0: the layers of a residual network are the nodes 0, 1, ..., n."""
+    """N steps of length 1 from 0: the layers of a residual network are the nodes 0, 1, ..., n. Use: `ob.Steps(9)`."""
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise ValueError(f"Steps: n must be a whole number of at least 1, got {n!r}.")
     return Grid(tuple(float(i) for i in range(n + 1)))

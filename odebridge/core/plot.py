@@ -47,7 +47,7 @@ def plot_solution(sol: Solution, trajectory: int = 0, title: str = "") -> Figure
         axes[0].set_ylim(bottom=scale[scale > 0].min() / 1e4, top=3 * scale.max())
     elif far_apart:
         axes[0].set_yscale("symlog", linthresh=max(scale[scale > 0].min() / 10, 1e-300))
-    axes[0].legend(ncols=4, fontsize=8, frameon=False)
+    axes[0].legend(ncols=4, fontsize=8, framealpha=0.8, edgecolor="none")
     if xs.shape[1] > len(COLOURS):
         axes[0].set_title(f"first {len(COLOURS)} of {xs.shape[1]} components", fontsize=9)
     axes[1].semilogy(ts[1:], np.median(hs, 1), color=COLOURS[0], lw=1.2)
@@ -55,6 +55,7 @@ def plot_solution(sol: Solution, trajectory: int = 0, title: str = "") -> Figure
     if sol.errors is not None:
         axes[2].semilogy(ts[1:], row(sol.errors)[: len(ts) - 1], ".", color=COLOURS[1], ms=3)
         axes[2].axhline(1.0, color="0.5", lw=0.8)
+        axes[2].set_ylim(top=max(3.0, axes[2].get_ylim()[1]))  # the line is not the frame
         axes[2].set_ylabel("error / tolerance")
     if ts[0] >= 0 and len(ts) > 2 and np.median(ts) < 1e-3 * ts[-1]:  # most steps near the start: a logarithmic clock
         axes[0].set_xscale("log")

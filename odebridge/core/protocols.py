@@ -112,7 +112,10 @@ class Tried(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """Everything a controller may look at. Adding a field breaks nobody."""
+    """Everything a controller may look at. Adding a field breaks nobody.
+
+    Use: `h = seen.h * 0.9 * seen.error ** (-1 / (seen.order + 1))`, the integral law over a span.
+    """
 
     n: int | Int[Tensor, " b"]  # number of this step: a layer index on a Grid, tries so far (b,) over a Span
     t: float | Float[Tensor, " b"]  # clock at its start
@@ -145,7 +148,7 @@ class Step(NamedTuple):
 
 
 class Method(Protocol):
-    """How one step is made. Frozen settings; all memory goes in and out of `step`."""
+    """How one step is made. Frozen settings; all memory goes in and out of `step`. States are (b, *s), clocks (b,)."""
 
     @property
     def name(self) -> str:
@@ -181,7 +184,7 @@ class Method(Protocol):
         ...
 
     def interpolant(self, x0: Tensor, slope0: Tensor, slope1: Tensor, h: Any, step: Step) -> tuple[Tensor, ...]:
-        """Coefficients (q_1, ..., q_d) of x(t + s dt) = x0 + q_1 s + ... + q_d s^d for 0 <= s <= 1."""
+        """Coefficients (q_1, ..., q_d), (b, *s) each, of x(t + s dt) = x0 + q_1 s + ... + q_d s^d for 0 <= s <= 1."""
         ...
 
 
@@ -194,7 +197,11 @@ class Searching(Method, Protocol):
 
 
 class StepController(Protocol):
-    """Answers one question: how far from here?"""
+    """Answers one question: how far from here?
+
+    start(x, tol) -> memory for states x (b, *s); law(seen, memory) -> (h, memory); accepts(error, memory) -> (b,) bools.
+    Derive from `ob.control.Controller`, which has a `start` and an `accepts`, and write the call. docs/extending.md has one.
+    """
 
     def start(self, x: Tensor, tol: Tolerance | None) -> Any:
         """Memory for one solve: tensors with leading dimension b in any nesting, or None."""

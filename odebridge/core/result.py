@@ -82,6 +82,14 @@ class Failure:
         return f"trajectory {self.trajectory} {self.advice or ADVICE[self.result]} ({code})."
 
 
+class Made(NamedTuple):
+    """How a solution was made, in names of the catalogues: `ob.cite(sol)` reads it. Names and no objects, so it is small."""
+
+    method: str
+    controllers: tuple[str, ...] = ()
+    gradient: str = ""  # of a solve that has a graph
+
+
 class Occurrences(NamedTuple):
     """When and where one event happened: NaN beyond the last time of a trajectory."""
 
@@ -98,7 +106,8 @@ class Solution:
     ts (b, k), xs (b, k, *s): kept times and states; hs (b, k - 1, ...): step sizes between them, with `save=Every()`.
     All are NaN beyond a trajectory's last kept step, and None with `save=Last()`.
     events: one `Occurrences(ts, xs)` for each event. h (b,): the step that the controller wanted next, None on a grid.
-    Calling it, `sol(t)`, evaluates the dense output of `save=Dense()`.
+    Calling it, `sol(t)`, evaluates the dense output of `save=Dense()`. made: names of the method, the controllers and the
+    gradient; None inside torch.compile. Use: `sol = ob.solve("robertson"); print(sol, sol.x1, sol.stats.accepted)`.
     """
 
     x1: Any  # a tensor, or a nest of tensors if x0 was one
@@ -115,16 +124,18 @@ class Solution:
     end: Any = None  # where each trajectory ended: (b,), or a float on a grid
     h: Tensor | None = None
     events: tuple[Occurrences, ...] = ()
+    made: Made | None = None
 
     def __repr__(self) -> str:
         b = 1 if self.single else len(self.result)
         ended = [Result(int(code)).name for code in self.result.reshape(-1)]
-        codes = ", ".join(f"{ended.count(name)} {name}" for name in dict.fromkeys(ended))
+        codes = ", ".join(f"{ended.count(name)} {name}" for name in dict.fromkeys(ended)) if b > 1 else ended[0]
+        many_of = "trajectory" if b == 1 else "trajectories"
         steps = self.stats.accepted.reshape(-1)
         few, many = int(steps.min()), int(steps.max())
         taken = f"{few}" if few == many else f"{few} to {many}"
         kept = "" if self.xs is None else f", kept xs {_shapes(self.xs)}"
-        return f"Solution({b} trajectories: {codes}; x1 {_shapes(self.x1)}, {taken} steps{kept})"
+        return f"Solution({b} {many_of}: {codes}; x1 {_shapes(self.x1)}, {taken} steps{kept})"
 
     @cached_property
     def result(self) -> Tensor:

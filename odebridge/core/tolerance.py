@@ -42,13 +42,14 @@ class Tolerance(NamedTuple):
 
     The weight of component i is w_i = atol_i + rtol max(|x0_i|, |x1_i|), a scaled error is rms(error / w)
     (Hairer, Norsett & Wanner I, II.4.11). Soderlind scales norms instead; rejected, since small components would drown.
+    A controller sees it as `seen.tol`.
     """
 
     rtol: Float[Tensor, " b"]
     atol: Float[Tensor, "b *s"]  # (b, 1, ..., 1) or (b, *s)
 
     def weights(self, x0: Tensor, x1: Tensor) -> Tensor:
-        """W = atol + rtol max(|x0|, |x1|), (b, *s)."""
+        """W = atol + rtol max(|x0|, |x1|) of states x0, x1 (b, *s): (b, *s)."""
         return self.atol + per_sample(self.rtol, x0) * torch.maximum(x0.abs(), x1.abs())
 
     def ratio(self, error: Tensor, x0: Tensor, x1: Tensor) -> Float[Tensor, " b"]:

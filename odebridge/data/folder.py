@@ -16,11 +16,13 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from odebridge.core.memory import out_of_memory
 from odebridge.data.base import Images
 from odebridge.data.records import places
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's training set, RGB in 0 to 1
+LARGEST = 80_000_000  # pixels, short of where Pillow warns; a small file can say it has more, to fill the memory
 CLASSES, TRAIN, TEST = 1000, 1_281_167, 50_000  # of ImageNet, ILSVRC 2012
 READERS = min(16, os.cpu_count() or 1)
 
@@ -67,8 +69,12 @@ def decoded(path: str, side: int) -> np.ndarray:
     """The middle of an image, (side, side, 3) uint8; ValueError in a sentence for a file that cannot be read as one."""
     try:
         with Image.open(path) as image:
+            if image.width * image.height > LARGEST:
+                raise ValueError(f"it says it has {image.width} x {image.height} pixels")
             picture = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # decoders raise what comes: struct.error, zlib.error, OverflowError, IndexError
+        if out_of_memory(error):
+            raise
         raise ValueError(f"{path}: is damaged, or no image ({error}); fetch the file again.") from error
     scale = max(side, round(side / 0.875)) / min(picture.size)
     size = (max(side, round(picture.width * scale)), max(side, round(picture.height * scale)))

@@ -14,10 +14,11 @@ from odebridge.control.attention.catalogue import ATTENTION
 from odebridge.control.base import Fixed
 from odebridge.control.catalogue import CONTROLLERS
 from odebridge.control.compose import AtTimes, Bounded
+from odebridge.control.named import named
 from odebridge.core.names import lookup
 from odebridge.core.over import Grid
 from odebridge.core.protocols import Counts, Field, Jacobian, Method, StepController
-from odebridge.core.result import Solution, SolveError
+from odebridge.core.result import Made, Solution, SolveError
 from odebridge.core.shapes import dual, real_dtype
 from odebridge.integrate import check, probe
 from odebridge.integrate.adjoint import Adjoint
@@ -30,6 +31,7 @@ from odebridge.integrate.jumps import jumps
 from odebridge.integrate.leaves import hides_leaves
 from odebridge.integrate.limits import nonnegative as kept_nonnegative
 from odebridge.integrate.loops import After, follow, limited
+from odebridge.integrate.policies import policy
 from odebridge.integrate.replay import Replay
 from odebridge.integrate.save import At, Course, Every, Last, Save, part, save_times
 from odebridge.integrate.span import Extras, Limits, Progress, Task
@@ -71,20 +73,25 @@ def integrate(
 ) -> Solution:
     """Integrate dx/dt = f(t, x) from x0 over a span, or step x through a network over a grid.
 
+    The first dimension b counts trajectories (samples): each has its own clock, steps and outcome; *s is one state's shape.
+
     Args:
-        field: f(t, x), or f(t, x, args). x (b, *s), t (b,); returns the shape and dtype of x. Row i depends on row i alone.
+        field: f(t, x), or f(t, x, args). x (b, *s), t (b,); returns dx/dt in the shape and dtype of x. Row i depends on row i
+            alone. Beside x (b, n) write t[:, None].
         x0: initial states (b, *s), floating. Lists are converted; a span needs at least two dimensions. A tuple, list, named
             tuple or dict of such tensors is a state of several parts: the field gets and returns the same nest, and so come
             x1, xs, events and sol(t). Complex for explicit Runge-Kutta methods. A `Solution`: go on from its x1.
         over: (t0, t1), floats or (b,) tensors, in either direction: adaptive, every trajectory has its own clock and step.
             `Grid(ts)` or `Steps(n)`: one step per spacing, the controller scales the increment (a residual network).
         args: a nest of tensors (b, ...) that belong to the trajectories.
-        method: a name (`list_methods()`) or a `Method`. Names such as "scipy:LSODA" and "sundials:BDF" run the other library's
+        method: a name (`list_methods()`) or a `Method`: "tsit5" for what is not stiff, "rodas5p" for what is, "auto" where you
+            do not know; docs/choosing.md has the others. Names such as "scipy:LSODA" and "sundials:BDF" run the other library's
             own code, float64 on the CPU, one trajectory after the other: no gradient, events or controller of ours.
         controller: a name (`list_controllers()`) or a `StepController`; None: the method's own law.
         rtol: relative tolerance, a float or (b,). Below 100 roundings of the dtype it is read as that.
         atol: absolute tolerance, a float or a tensor with as many dimensions as x0.
-        save: `Last()`, `At(times)`, `Every()` or `Dense()`.
+        save: what to keep beside the end state x1. `Last()`: nothing. `At(times)`: states xs at these times. `Every()`: all
+            kept steps, ts, xs and step sizes hs. `Dense()`: those, and `sol(t)` at any time.
         events: one `Event` or a tuple of them: where a function of time and state changes its sign.
         after: applied to the state after each kept step: a network's ReLU, a limiter.
         nonnegative: True or a bool tensor of the shape of one state: a try whose marked components fall below 0 by more than
@@ -111,13 +118,17 @@ def integrate(
         callback: called with a `Progress` after every round.
 
     Returns:
-        `Solution` with x1 (b, *s), t1 (b,), ts, xs, hs, events, result, stats.
+        `Solution` with x1 (b, *s), the state at the end; t1 (b,), where each ended; ts (b, k), xs (b, k, *s), hs (b, k - 1), as
+        `save` asked, NaN beyond what was reached; result (b,), 0 for OK, the other codes are in `ob.Result`; message, the same
+        in words; stats, counts (b,) such as stats.accepted and stats.f_evals; events. `sol.plot()` draws one trajectory.
 
     Raises:
         ValueError, TypeError: bad input, before the first step, in a sentence. SolveError: see `throw`.
 
     Caveat: the field is probed once more for trajectory 0 alone, to notice trajectories that depend on each other.
     Example: `ob.integrate(lambda t, x: -x, torch.ones(1, 1), (0.0, 1.0)).x1`
+    Two stiff trajectories, looked at three times: `ob.integrate(lambda t, x: -1e4 * (x - torch.cos(t)[:, None]),
+    torch.tensor([[0.0], [1.0]]), (0.0, 3.0), method="rodas5p", save=ob.At([1.0, 2.0, 3.0])).xs`, of shape (2, 3, 1)
     """
     if isinstance(method, str) and ":" in method:
         refused = {"controller": controller, "events": events, "after": after, "nonnegative": nonnegative, "mass": mass}
@@ -125,7 +136,7 @@ def integrate(
             args, rtol, atol, save, jacobian, sparsity, discontinuities, first_step, max_step, max_steps, time_limit, callback,
             refused,
         )  # fmt: skip
-        sol = borrow(method, field, x0, over, wishes)
+        sol = replace(borrow(method, field, x0, over, wishes), made=Made(method))
         if throw and sol.failures:
             raise SolveError(sol)
         return sol
@@ -186,6 +197,7 @@ def integrate(
     else:
         with torch.no_grad():
             sol = task.without_graph().found()
+    sol = replace(sol, made=Made(_called(scheme), named(law), policy(gradient) if with_graph else ""))
     if throw and sol.failures:
         raise SolveError(sol)
     return sol
@@ -249,14 +261,19 @@ def _on_grid(
             xs.append(part(save.of, moment(t), end))
             hs.append(h if isinstance(h, Tensor) else torch.full((1,), h, dtype=real_dtype(x), device=x.device))
     counts = cost._replace(accepted=steps, rejected=0, f_evals=cost.f_evals + max(slopes, 1))
+    made = None if torch.compiler.is_compiling() else Made(_called(method), named(controller))  # names are not for a graph
     if not isinstance(save, Every):
-        return Solution(end, counts, work=_rows(counts, len(x)), end=grid.ts[-1])
+        return Solution(end, counts, work=_rows(counts, len(x)), end=grid.ts[-1], made=made)
     b = len(x)
     ts = torch.tensor(grid.ts, dtype=torch.float64, device=x.device).expand(b, -1)
     full = max(h.dim() for h in hs)  # a float beside gates is a gate that is the same everywhere
     sizes = torch.broadcast_tensors(*(h.reshape(h.shape + (1,) * (full - h.dim())) for h in hs))
     sizes = torch.stack([h.expand(b, *h.shape[1:]) for h in sizes], 1)
-    return Solution(end, counts, ts, torch.stack(xs, 1), sizes, work=_rows(counts, b), end=grid.ts[-1])
+    return Solution(end, counts, ts, torch.stack(xs, 1), sizes, work=_rows(counts, b), end=grid.ts[-1], made=made)
+
+
+def _called(method: Method) -> str:
+    return getattr(method, "name", type(method).__name__)
 
 
 def _rows(counts: Counts, b: int) -> int:

@@ -14,3 +14,8 @@ GRADIENTS: dict[str, Replay | Direct | Adjoint] = {
     "adjoint": Adjoint(),
     "interpolated": Adjoint("interpolated"),
 }
+
+
+def policy(gradient: object) -> str:
+    """Its name here, whatever its settings: "replay", "direct", "adjoint", "interpolated" or "forward"."""
+    return "interpolated" if getattr(gradient, "state", "") == "interpolated" else type(gradient).__name__.lower()

@@ -59,7 +59,7 @@ class Recorder(ABC):
 
 @dataclass(frozen=True)
 class Last:
-    """Keep the end state only (default)."""
+    """Keep the end state only (default): `sol.x1`, (b, *s). Use: `save=ob.Last()`."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,11 @@ class Every:
 
 @dataclass(frozen=True)
 class Dense:
-    """Keep an interpolant of every step: `sol(t)` evaluates at any time. ts and xs are kept too, as with `Every`."""
+    """Keep an interpolant of every step: `sol(t)` evaluates at any time. ts and xs are kept too, as with `Every`.
+
+    t: a float, (k,) or (b, k); sol(t) is (b, *s) or (b, k, *s), NaN outside of what a trajectory reached.
+    Use: `sol = ob.integrate(f, x0, (0.0, 9.0), save=ob.Dense()); sol(4.5)`.
+    """
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,9 @@ class Auto:
     say otherwise; the way back must also cost no more than 1.2 times the steps, by the errors of both on one step. After 128,
     256, 512 ... explicit steps both are tried, and one error so much smaller that the step could be twice as long
     changes over at once. Both methods are of order 5 with an estimate of order 4, so the controller's history goes on. From
-    512 components on, with neither `jacobian` nor `sparsity` given, linear systems are solved by GMRES. Source: Shampine,
-    Math. Comp. 31, 1977. Caveat: while some trajectories are stiff and others are not, both methods are computed for all of
-    them; `stats` counts what each one needed. Use: `ob.solve(problem, method="auto")`.
+    512 components on, with neither `jacobian` nor `sparsity` given, linear systems are solved by GMRES. Source: Shampine, ACM
+    Trans. Math. Softw. 3, 1977. Caveat: while some trajectories are stiff and others are not, both methods are computed for
+    all of them; `stats` counts what each one needed. Use: `ob.solve(problem, method="auto")`.
     """
 
     explicit: ExplicitRK

@@ -82,5 +82,5 @@ KNOWN_FAULTS: tuple[Fault, ...] = (
 
 
 def faults_of(name: str) -> list[Fault]:
-    """The known faults of a peer, by its name in the catalogue."""
+    """The known faults of a peer, by its name in the catalogue: `faults_of("torchode:dopri5")`."""
     return [fault for fault in KNOWN_FAULTS if fnmatch.fnmatch(name, fault.peer)]

@@ -31,6 +31,7 @@ class Problem:
         differential-algebraic system; it must be of index 1, and x0 must satisfy its algebraic equations.
     sparsity: where df/dx may be non-zero: (lower, upper) bandwidths in the given order of components, or a bool (n, n).
     discontinuities: times at which f or a low derivative of it jumps. At such a time f has the value it had before.
+    Use: `ob.solve(ob.Problem(lambda t, x: -x, [1.0], (0.0, 1.0)))`.
     """
 
     field: Callable[..., Tensor]

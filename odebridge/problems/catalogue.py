@@ -81,5 +81,5 @@ def problem(name: str, **settings: Any) -> Problem:
 
 
 def list_problems(pattern: str = "*") -> list[str]:
-    """Names of the problems that match a wildcard pattern."""
+    """Names of the problems that match a wildcard pattern: `ob.list_problems("stiff*")`."""
     return matching(PROBLEMS, pattern)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from odebridge.core.files import digest_of, write_atomic
+from odebridge.core.files import digest_of, parsed, write_atomic
 
 FORMAT = 1
 
@@ -59,14 +61,17 @@ def load_checkpoint(path: str | Path, *, previous: bool = False) -> tuple[dict[s
     body = beside.read_bytes()
     if hashlib.sha256(body).hexdigest() != page["tensors_sha256"]:
         raise ValueError(f"{beside}: does not have the checksum that was written; the file is damaged.{hint}")
-    return load(body), page["record"]
+    try:
+        return load(body), page["record"]
+    except SafetensorError as error:
+        raise ValueError(f"{beside}: holds no tensors ({error}).{hint}") from error
 
 
 def _page(path: Path, hint: str = "") -> dict[str, Any]:
     """The checked content of the JSON file."""
     damaged = f"{path}: is damaged, or not a checkpoint of odebridge.{hint}"
     try:
-        page = json.loads(path.read_bytes())
+        page = parsed(path.read_bytes(), strict=False)
     except ValueError as error:  # JSON and UTF-8 errors alike
         raise ValueError(damaged) from error
     if not isinstance(page, dict) or page.pop("sha256", None) != digest_of(page):
@@ -74,7 +79,8 @@ def _page(path: Path, hint: str = "") -> dict[str, Any]:
     if page.get("format") != FORMAT:
         raise ValueError(f"{path}: has format {page.get('format')!r}; this version reads format {FORMAT}.")
     # The checksum is no signature: a forged page must not reach out of its folder.
-    if not isinstance(page.get("tensors"), str) or Path(page["tensors"]).name != page["tensors"] or "record" not in page:
+    tensors, shaped = page.get("tensors"), isinstance(page.get("record"), dict) and isinstance(page.get("tensors_sha256"), str)
+    if not shaped or not isinstance(tensors, str) or not re.fullmatch(r"[^/\\\0]+-[0-9a-f]{16}\.safetensors", tensors):
         raise ValueError(damaged)
     return page
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,8 @@ def descend(
     """The loop. loss: indices of a batch -> scalar; score: after each epoch. generators: those that the loss draws from.
 
     world: the processes that share the batches; the first one scores and keeps. A loss that is not finite, a solve that fails
-    or a gradient that is refused ends the training with a sentence.
+    or a gradient that is refused ends the training with a sentence, and the model has the weights that were scored last, or
+    those it came with.
     """
     start = saved = time.monotonic()
     descent = OPTIMISERS[plan.optimiser](model, plan.lr, plan.weight_decay)
@@ -49,6 +50,13 @@ def descend(
     rows = state.rows
     if keep is not None and keep.resume:
         start -= state.load(keep.path, plan)
+    with state.averaged():
+        good, good_epoch = state.weights(), len(rows)
+
+    def failed(ended: str, message: str) -> History:
+        model.load_state_dict(good)
+        kept = f"those of epoch {good_epoch}" if good_epoch else "the first ones"
+        return history(ended, f"{message} The weights are {kept} again.")
 
     def history(ended: str, message: str) -> History:
         return History(tuple(rows), ended, message, time.monotonic() - start, regression)
@@ -68,19 +76,21 @@ def descend(
                 # A sum that is not finite stays so: nothing is missed between two looks.
                 look = last or step % CHECK_EVERY == 0
                 if look and not math.isfinite(float(world.mean(total))):
-                    return history("not finite", f"The loss is not finite in {where}: lower lr={plan.lr:g} or check the data.")
+                    return failed("not finite", f"The loss is not finite in {where}: lower lr={plan.lr:g} or check the data.")
                 late = plan.time_budget is not None and world.first(time.monotonic() - start) > plan.time_budget
                 if last or late:
-                    with state.averaged():
-                        value = world.first(score() if world.rank == 0 else math.nan)
-                        if keep is not None and keep.best is not None and world.rank == 0 and _better(value, rows, regression):
-                            save_checkpoint(keep.best, model.state_dict(), {"epoch": epoch + 1, "score": value})
+                    value, now = _scored(state, score, world)
+                    if float(world.mean(total.new_tensor(float(finite(now))))) < 1.0:
+                        return failed("not finite", f"The weights are not finite after {where}: lower lr={plan.lr:g}.")
+                    if keep is not None and keep.best is not None and world.rank == 0 and _better(value, rows, regression):
+                        save_checkpoint(keep.best, now, {"epoch": epoch + 1, "score": value})
                     mean = float(world.mean(total)) / (step + 1)
                     rows.append(Epoch(epoch + 1, mean, value, time.monotonic() - start))
+                    good, good_epoch = now, epoch + 1
             except NoGradient as error:
-                return history("no gradient", f"The backward pass failed in {where}. {error}")
+                return failed("no gradient", f"The backward pass failed in {where}. {error}")
             except SolveError as error:
-                return history("solve failed", f"A solve failed in {where}: lower lr={plan.lr:g} or loosen rtol. {error}")
+                return failed("solve failed", f"A solve failed in {where}: lower lr={plan.lr:g} or loosen rtol. {error}")
             if (last or late) and progress is not None:
                 progress(rows[-1])
             if late:
@@ -91,6 +101,17 @@ def descend(
     if average is not None:
         model.load_state_dict(average.module.state_dict())
     return history("done", f"All {plan.epochs} epochs done.")
+
+
+def _scored(state: State, score: Callable[[], float], world: World) -> tuple[float, dict[str, Tensor]]:
+    """The score after an epoch, and the weights that have it."""
+    with state.averaged():
+        return world.first(score() if world.rank == 0 else math.nan), state.weights()
+
+
+def finite(tensors: Mapping[str, Tensor]) -> bool:
+    """Are all numbers finite? A last step can spoil the weights without a loss that shows it."""
+    return all(bool(torch.isfinite(v).all()) for v in tensors.values() if v.is_floating_point())
 
 
 def _better(value: float, rows: Sequence[Epoch], low: bool) -> bool:

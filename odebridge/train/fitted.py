@@ -28,6 +28,7 @@ class Fit:
     left over to estimate the noise from or the data do not determine them; residuals (b, k, d): measured minus fitted, NaN
     where nothing counts; cost: half the sum of squared weighted residuals; f_evals and solves: all trials together, without
     the sensitivities; ok: converged; message: why it has ended. problem: with the fitted parameters in it.
+    Use: `found = ob.fit(problem, data); print(found)`.
     """
 
     parameters: Tensor

@@ -60,7 +60,8 @@ def fit(
     it. keep: a `Keep`, to go on after a kill. In processes that torchrun has started and `train.parallel.launched` has joined,
     each takes batch_size samples of a step, and gradients are averaged.
     The seed fixes the order of the images and the augmentation; the first weights are the model's own. A loss that is not
-    finite ends the training with `ended="not finite"` and a message, not an exception. ValueError for settings without sense.
+    finite ends the training with `ended="not finite"` and a message, not an exception; the model then has the weights that were
+    tested last. ValueError for settings without sense.
     Caveat: a last batch of less than batch_size is left out of each epoch, since BatchNorm suffers from small ones.
     Use: `history = fit(resnet(20, "stepnet", in_channels=1), digits(), epochs=5)`.
     """
@@ -106,8 +107,10 @@ def fit(
 
 def checked(n: int, *, label_smoothing: float = 0.0, mixup: float = 0.0, **settings: Any) -> Plan:
     """The plan that `fit` follows on n images, of its settings; ValueError in a sentence for those without sense."""
-    if not 0.0 <= label_smoothing < 1.0 or not mixup >= 0.0:
-        raise ValueError(f"label_smoothing must be in [0, 1) and mixup at least 0, got {label_smoothing!r} and {mixup!r}.")
+    if not 0.0 <= label_smoothing < 1.0 or not 0.0 <= mixup < math.inf:
+        raise ValueError(
+            f"label_smoothing must be in [0, 1) and mixup a finite number of at least 0, got {label_smoothing!r} and {mixup!r}."
+        )
     mine = {f.name for f in fields(Plan)}
     return Plan(**{"n": n, "time_budget": None, **{k: v for k, v in settings.items() if k in mine}})
 

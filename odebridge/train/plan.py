@@ -75,7 +75,9 @@ class Plan:
             raise ValueError(f"training needs samples, epochs and a batch size of at least 1: {self}.")
         if self.accumulate < 1 or self.accumulate > self.batch_size:
             raise ValueError(f"accumulate must be from 1 to batch_size={self.batch_size}, got {self.accumulate!r}.")
-        if self.clip is not None and not self.clip > 0:
+        if not 0.0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be a finite number of at least 0, got {self.weight_decay!r}.")
+        if self.clip is not None and not 0.0 < self.clip < math.inf:
             raise ValueError(f"clip must be None or a positive number, got {self.clip!r}.")
         if self.ema is not None and not 0.0 < self.ema < 1.0:
             raise ValueError(f"ema must be None or a decay between 0 and 1, such as 0.999, got {self.ema!r}.")

@@ -7,11 +7,13 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from odebridge.core.memory import out_of_memory
 from odebridge.core.result import SolveError
 from odebridge.train.checkpoint import load_checkpoint, save_checkpoint
 from odebridge.train.plan import Epoch, Plan
@@ -61,13 +63,17 @@ class State:
             self.average.update_parameters(self.model)
         return total
 
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of those that the model has now."""
+        return {k: v.clone() for k, v in self.model.state_dict().items()}
+
     @contextmanager
     def averaged(self) -> Generator[None]:
         """In here the model has the averaged weights, where there are any."""
         if self.average is None:
             yield
             return
-        own = {k: v.clone() for k, v in self.model.state_dict().items()}
+        own = self.weights()
         self.model.load_state_dict(self.average.module.state_dict())
         try:
             yield
@@ -84,16 +90,25 @@ class State:
         tensors |= {f"random.{i}": g.get_state() for i, g in enumerate(self.generators)} | {"random": torch.get_rng_state()}
         # JSON has no NaN that a checksum survives on every reader; a score may be one.
         rows = [[None if isinstance(v, float) and not math.isfinite(v) else v for v in row] for row in self.rows]
-        save_checkpoint(
-            path, tensors, {"plan": _comparable(plan), "rows": rows, "seconds": seconds, "scaler": self.scaler.state_dict()}
-        )
+        record = {"plan": _comparable(plan), "rows": rows, "seconds": seconds, "scaler": self.scaler.state_dict()}
+        save_checkpoint(path, tensors, {**record, "names": sorted(tensors)})
 
     def load(self, path: str | Path, plan: Plan) -> float:
-        """Go back to what was saved; the seconds that had passed. ValueError if the plan was another one."""
+        """Go back to what was saved; the seconds that had passed. ValueError if the plan or the model was another one."""
         tensors, record = load_checkpoint(path)
-        ours, kept = _comparable(plan), record.get("plan", {})
+        ours, kept = _comparable(plan), record.get("plan")
+        kept = kept if isinstance(kept, dict) else {}
         if other := [f"{k}={kept.get(k)!r} there and {v!r} here" for k, v in ours.items() if kept.get(k) != v]:
             raise ValueError(f"{path}: is the state of another training, with {', '.join(other)}; give its settings to go on.")
+        try:
+            return self._restore(tensors, record)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(f"{path}: is the state of another model, which does not fit this one ({why}).") from error
+
+    def _restore(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> float:
+        if record["names"] != sorted(tensors):
+            raise ValueError("not all of its tensors are there")
         self.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
         if self.average is not None:
             average = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
@@ -109,8 +124,9 @@ class State:
         for i, generator in enumerate(self.generators):
             generator.set_state(tensors[f"random.{i}"])
         torch.set_rng_state(tensors["random"])
-        self.rows[:] = [Epoch(n, *(math.nan if v is None else v for v in rest)) for n, *rest in record["rows"]]
-        return record["seconds"]
+        numbers = [[math.nan if v is None else float(v) for v in rest] for _, *rest in record["rows"]]
+        self.rows[:] = [Epoch(n, *row) for n, row in enumerate(numbers, 1)]
+        return float(record["seconds"])
 
 
 def _comparable(plan: Plan) -> dict[str, object]:
@@ -129,4 +145,6 @@ def differentiate(value: Tensor) -> None:
     except SolveError:
         raise
     except RuntimeError as error:
+        if out_of_memory(error):
+            raise
         raise NoGradient(str(error)) from error

@@ -70,7 +70,10 @@ def odeint_dense(
     func: Callable[..., Any], y0: Any, t0: Any, t1: Any, *, rtol: Any = 1e-7, atol: Any = 1e-9, method: Any = None,
     options: dict[str, Any] | None = None,
 ) -> Callable[[Any], Any]:  # fmt: skip
-    """Torchdiffeq's `odeint_dense`: a function that gives y at any time between t0 and t1, for every method and any state."""
+    """Torchdiffeq's `odeint_dense`: a function that gives y at any time between t0 and t1, for every method and any state.
+
+    y0: of any shape (*s), or a tuple of such; t0, t1: numbers. Use: `y = odeint_dense(func, y0, 0.0, 1.0); y(0.5)`, (*s).
+    """
     form = Form.of(y0)
     t = torch.stack([torch.as_tensor(v, dtype=torch.float64) for v in (t0, t1)])
     sol = _run(_task(func, form, form.flat(y0)[None], t, Dense(), rtol, atol, method, options), Replay(), t)

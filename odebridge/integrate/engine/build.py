@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -64,6 +65,10 @@ def built(text: str, width: int) -> Any:
     flags = (*FLAGS, "-O3" if text.count("\n") < SHORT else "-O2", *_native(), f"-DW={width}")
     key = hashlib.sha256("\n".join([text, *flags, _machine()]).encode()).hexdigest()[:24]
     folder = cache_folder()
+    if os.name == "posix" and folder.exists() and folder.stat().st_mode & stat.S_IWOTH:
+        raise Unsupported(
+            f"everybody may write to {folder}, and what is there is run; take that right away, or set ODEBRIDGE_CACHE"
+        )
     path = folder / f"{key}.so"
     if not path.exists():
         _compile(tool, flags, text, path)
@@ -76,7 +81,7 @@ def built(text: str, width: int) -> Any:
 def _compile(tool: str, flags: tuple[str, ...], text: str, path: Path) -> None:
     began = time.monotonic()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as work:
             source, out = Path(work) / "kernel.cpp", Path(work) / "kernel.so"
             source.write_text(text, encoding="utf-8")

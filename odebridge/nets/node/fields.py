@@ -54,6 +54,9 @@ class MLPField(nn.Module):
 
 
 def with_time(t: Tensor, x: Float[Tensor, "b *s"]) -> Float[Tensor, "b *s"]:
-    """X with the time of its trajectory as one more entry of the last dimension."""
+    """X with the time of its trajectory as one more entry of the last dimension: (..., d) -> (..., d + 1).
+
+    t: a number or (b,). Use: `net(with_time(t, x))` in a field that depends on time.
+    """
     clock = torch.as_tensor(t, dtype=x.dtype, device=x.device).reshape(-1, *(1,) * (x.dim() - 1))
     return torch.cat([x, clock.expand(*x.shape[:-1], 1)], -1)

@@ -77,7 +77,10 @@ REGULARISERS: dict[str, Terms] = {
 def regularised(
     net: NeuralODE, x: Float[Tensor, "b *s"], terms: Terms, chance: torch.Generator
 ) -> tuple[Float[Tensor, "b *r"], Float[Tensor, ""]]:
-    """net(x), and the sum of the weighted penalties of the solve behind it. chance: for signs, times and ends; see `Terms`."""
+    """net(x), and the sum of the weighted penalties of the solve behind it. chance: for signs, times and ends; see `Terms`.
+
+    Use: `y, penalty = regularised(net, x, Terms(kinetic=0.01), torch.Generator())`, then `loss(y) + penalty`.
+    """
     h0, (t0, t1) = net.lift(x), net.span
     if terms.steer > 0.0:
         if terms.steer >= abs(t1 - t0):

@@ -16,7 +16,7 @@ from odebridge.train.task import Task
 # Options whose 0 says something, and what.
 ZERO: Mapping[str, str] = {"steps": "adaptive steps", "window": "whole series"}
 POSITIVE = ("noise",)  # what is divided by
-MOST = 10**9
+MOST = 10_000  # a dense layer of so many squared has 400 MB
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,11 @@ class Recipe:
         elif kind is float:
             fits = fits and 0.0 <= value < math.inf and (value > 0.0 or key not in POSITIVE)
         if not fits:
+            most = f" and at most {MOST}" if isinstance(value, int) and value > MOST else ""
             words: dict[type, str] = {
-                int: f"a whole number of at least {least}" if key not in ZERO else f"a whole number, 0 for {ZERO.get(key)}",
+                int: f"a whole number of at least {least}{most}"
+                if key not in ZERO
+                else f"a whole number, 0 for {ZERO.get(key)}{most}",
                 float: "a finite number above 0" if key in POSITIVE else "a finite number of at least 0",
                 bool: "true or false",
             }
