@@ -177,7 +177,8 @@ def test_forward_takes_module_parameters_and_refuses_what_a_closure_hides():
 def test_adjoint_agrees_with_replay_on_a_problem_that_is_not_stiff(state, method):
     found = gradients(ob.Adjoint(state, on_drift="ignore"), method, t0=0.1)
     for a, b in zip(gradients(ob.Replay(), method, t0=0.1), found, strict=True):
-        assert torch.allclose(a, b, rtol=1e-5, atol=1e-7)
+        # To the save times it is the slope of the interpolant, Kvaerno5's a cubic across long steps.
+        assert torch.allclose(a, b, rtol=2e-5, atol=1e-7)
 
 
 def test_adjoint_finds_parameters_in_modules_closures_and_attributes():

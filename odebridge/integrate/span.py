@@ -17,6 +17,7 @@ from odebridge.core.shapes import every, merge, tree_map
 from odebridge.core.told import outside
 from odebridge.core.tolerance import Tolerance
 from odebridge.integrate import check, probe
+from odebridge.integrate.adding import tell_of_sums
 from odebridge.integrate.engine import engine
 from odebridge.integrate.events import Crossings
 from odebridge.integrate.gradient import StepTape, beyond
@@ -208,6 +209,7 @@ class Task:
         lanes = self._reached(lanes, f, watch, trying or self.trying)
         if isinstance(method := self.method, ExplicitRK) and int(lanes.tries.max()) > LONG:
             _tell_of_stiffness(method, f, lanes)
+        tell_of_sums(self.method, lanes)
         saved = keeper.packed()
         failures = tuple(sorted(watch.failures, key=lambda fail: fail.trajectory))
         return Solution(

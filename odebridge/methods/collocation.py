@@ -59,6 +59,7 @@ class Collocation:
     size n for the real eigenvalue and one complex one for each pair. Starting values extrapolate the last step's collocation
     polynomial; the iteration may take min(0.03, sqrt(rtol)) of the tolerance. The error estimate is (M/(gamma_0 h) - J)^-1
     (f(t, x) + M sum_i e_i z_i / h), at the start and after a rejection evaluated a second time at x + error, as in Radau5.
+    Gauss6 takes at least (M/(gamma_0 h) - J)^-1 (f(t + h, x1) - M x'(t + h)), x' of the polynomial: see `methods.Rosenbrock`.
     Shapes: x (b, *s); h a float or (b,). Source: Hairer & Wanner II,
     IV.8; J. Comput. Appl. Math. 111, 1999. Caveat: gradients need a full J (no banded or Krylov structure).
     Use: `ob.integrate(f, x0, (0.0, 1e5), method="radau5")`.
@@ -120,13 +121,22 @@ class Collocation:
         tried = with_second_chance(self._pass, field, (clock, x, dt, size, guess), memory.held, x)
         x1 = self._end(x, tried.z)
         error, again = self._error(field, clock, x, size, slope, tried, memory.careful, x1)
-        cost = tried.cost._replace(f_evals=tried.cost.f_evals + again, solves=tried.cost.solves + 1 + again)
+        end, checks = None, self.tableau.checks_end
+        if checks:
+            end = field(clock + dt, x1)
+            rows = self._powers(tried.z)
+            along = times_mass(field.mass, _sum([k + 1.0 for k in range(len(rows))], rows)) / per_sample(size, x)
+            miss = field.structure.solve(field, tried.held.factors[0], end - along)
+            error = torch.where(miss.abs() > error.abs(), miss, error)
+        cost = tried.cost._replace(
+            f_evals=tried.cost.f_evals + again + checks, solves=tried.cost.solves + 1 + again + checks
+        )  # fmt: skip
         kept, retry = left(tried.held, tried.rate, tried.theta)
         trouble = torch.where(tried.ok, int(Result.OK), int(Result.NEWTON_FAILED))
         trouble = torch.where(singular(tried.held.factors), int(Result.SINGULAR), trouble)
         calm = torch.zeros_like(memory.careful)
         return Step(
-            x1, error, None, Past(kept, tried.z, size.double(), calm), Past(retry, memory.z, memory.h, ~calm), tried.z, trouble,
+            x1, error, end, Past(kept, tried.z, size.double(), calm), Past(retry, memory.z, memory.h, ~calm), tried.z, trouble,
             cost, found=tried.z,
         )  # fmt: skip
 

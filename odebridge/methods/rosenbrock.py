@@ -34,6 +34,9 @@ class Rosenbrock:
     J and df/dt are those of the current point, by forward mode or the user's `jacobian`; every trajectory does the same
     work. A singular matrix costs that trajectory a rejected step. Shapes: x (b, *s), flattened to n for J (b, n, n); h a
     float or (b,). Source: Hairer & Wanner II, IV.7. Caveat: an inexact `jacobian` lowers the order (to 2 for Rodas5P).
+    Where the tableau `checks_end` (Rodas3P), the error of a component is at least Newton's next correction at the end,
+    (M/(gamma h) - J)^-1 (f(t + h, x1) - M x'(t + h)), x' the slope of the interpolant: O(h^4) without stiffness, and how far
+    x1 is from where a stiff component ought to be with it. One solve more; that f is the slope of the next step.
     jacobian_gradient: "exact" differentiates J and df/dt as well; "detach" takes them as constants, which halves the backward
     pass and asks for no second derivative of f. Where J is a constant, the derivative of the method is a method with an
     inexact J for the variational equation, so its order is the W-order: ValueError unless that is the order of the method
@@ -92,26 +95,35 @@ class Rosenbrock:
             jac, dfdt = memory.jac, memory.dfdt
         factors = form.factor(field, jac, 1.0 / (tab.gamma * size))
         stages: list[Tensor] = []
-        last = slope
-        for i in range(tab.stages):
-            if i > 0:
+        slopes = [slope]
+        for i, source in enumerate(tab.sources):
+            if source < i:
+                slopes.append(slopes[source])
+            elif i > 0:
                 move = weighted(tab.a[i], stages)
-                last = field(clock + tab.c[i] * dt, x if move is None else x + move)
-            rhs = last
+                slopes.append(field(clock + tab.c[i] * dt, x if move is None else x + move))
+            rhs = slopes[i]
             history = weighted(tab.C[i], stages)
             if history is not None:
                 rhs = rhs + times_mass(field.mass, history) / h
             if tab.d[i] != 0.0:
                 rhs = rhs + (tab.d[i] * h) * dfdt
             stages.append(form.solve(field, factors, rhs))
-        rise = weighted(tab.m, stages)
+        rise, error, end = weighted(tab.m, stages), weighted(tab.e, stages), slopes[-1] if tab.fsal else None
+        x1 = x if rise is None else x + rise
+        if tab.checks_end:
+            end = field(clock + dt, x1)
+            along = times_mass(field.mass, weighted(tab.end_slope, stages)) / h  # type: ignore[arg-type]
+            miss = form.solve(field, factors, end - along)
+            error = torch.where(miss.abs() > error.abs(), miss, error)  # type: ignore[union-attr]
         trouble = torch.where(factors.singular, int(Result.SINGULAR), int(Result.OK))
-        cost = Counts(f_evals=tab.stages - 1, jacobians=(~memory.known).to(torch.int64), factorisations=1, solves=tab.stages)
+        solves = tab.stages + tab.checks_end
+        cost = Counts(f_evals=tab.evaluations, jacobians=(~memory.known).to(torch.int64), factorisations=1, solves=solves)
         unknown = torch.zeros_like(memory.known)
         return Step(
-            x if rise is None else x + rise,
-            weighted(tab.e, stages),
-            last if tab.fsal else None,
+            x1,
+            error,
+            end,
             Linearised(jac, dfdt, unknown),
             Linearised(jac, dfdt, ~factors.singular),  # a J that made a singular matrix may not be finite
             stages,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 Row = tuple[float, ...]
 
@@ -60,6 +61,7 @@ class RosenbrockTableau:
     dense: tuple[Row, ...] | None = None
     dense_order: int = 3
     w_order: int = 1  # order with any matrix in the place of J, checked by trees
+    checks_end: bool = False  # the error is at least what the slope at the end says of it, see `Rosenbrock`
 
     @property
     def stages(self) -> int:
@@ -70,6 +72,24 @@ class RosenbrockTableau:
     def fsal(self) -> bool:
         """The last stage evaluates f at the end of the step."""
         return self.a[-1] == self.m[:-1] and self.m[-1] == 0.0 and self.c[-1] == 1.0
+
+    @cached_property
+    def sources(self) -> tuple[int, ...]:
+        """For each stage the first one with the same point (c_i, x + sum_j a_ij u_j), whose f serves both."""
+        points: dict[tuple[float, Row], int] = {}
+        full = [(*row, *(0.0,) * (self.stages - len(row))) for row in self.a]
+        return tuple(points.setdefault((c, row), i) for i, (c, row) in enumerate(zip(self.c, full, strict=True)))
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of f in a step whose first slope is known."""
+        return len(set(self.sources)) - 1 + self.checks_end
+
+    @cached_property
+    def end_slope(self) -> Row:
+        """Weights of h times the slope of the interpolant at the end, h x'(t + h) = sum_i (m_i - sum_k dense_ki) u_i."""
+        columns = zip(self.m, *(self.dense or ()), strict=True)
+        return tuple(m - sum(q) for m, *q in columns)
 
 
 @dataclass(frozen=True)
@@ -99,3 +119,8 @@ class DirkTableau:
     def stages(self) -> int:
         """Number of stages, the explicit first one counted."""
         return len(self.b)
+
+    @property
+    def ends_twice(self) -> bool:
+        """The embedded solution is the last stage but one, Kvaerno's design: it damps like the other one."""
+        return self.b_hat == (*self.a[-2], self.gamma, 0.0)

@@ -5,7 +5,7 @@ Checked by rooted trees and simplifying assumptions in tests/contract/test_table
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Complex, Float
@@ -54,6 +54,7 @@ class CollocationTableau:
     end: tuple[float, ...]
     dense: Float[np.ndarray, "s s"]
     reference: str
+    checks_end: bool = False  # the error is at least what the slope at the end says of it, see `methods.Collocation`
 
     @property
     def stages(self) -> int:
@@ -189,4 +190,6 @@ RADAU3 = collocation("radau3", 3, radau_nodes(2), _RADAU)
 RADAU5 = collocation("radau5", 5, radau_nodes(3), _RADAU)
 RADAU9 = collocation("radau9", 9, radau_nodes(5), _RADAU)
 GAUSS4 = collocation("gauss4", 4, gauss_nodes(2), _GAUSS)
-GAUSS6 = collocation("gauss6", 6, gauss_nodes(3), _GAUSS)
+# Its x1 is no stage and is not damped, and an estimate from inside the step does not see how far off a stiff component ends.
+# Gauss 4 has the same fault to a lesser degree; there the end slope asks for three times the steps at tight tolerances.
+GAUSS6 = replace(collocation("gauss6", 6, gauss_nodes(3), _GAUSS), checks_end=True)
