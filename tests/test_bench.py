@@ -30,7 +30,6 @@ from odebridge.bench.report import latest, render, sentences, write_report
 from odebridge.bench.runner import Case, Outcome, Part, affordable, best_of, run_part
 from odebridge.core.files import write_atomic
 from odebridge.peers import PEERS, base, list_peers
-from odebridge.peers import scipy as scipy_peer
 from odebridge.problems import problem
 
 TINY_SOLVERS = solvers.Settings(problems=("hires",), rtols=(1e-3, 1e-4), failing_steps=60)
@@ -249,13 +248,12 @@ def test_a_peer_stops_at_its_time_limit():
 
 
 def test_a_missing_peer_is_a_row_that_says_so(monkeypatch):
-    monkeypatch.setattr(scipy_peer, "scipy", None)
-    assert PEERS["scipy:Radau"].version is None
-    rows = run_part(solvers.part(replace(TINY_SOLVERS, rtols=(1e-3,), peers=("scipy:Radau",))), ignore, ignore)
-    row = next(r for r in rows if r.configuration["method"] == "scipy:Radau")
+    monkeypatch.setattr("odebridge.methods.borrowed_sundials.library", lambda: None)
+    rows = run_part(solvers.part(replace(TINY_SOLVERS, rtols=(1e-3,), peers=("sundials:BDF",))), ignore, ignore)
+    row = next(r for r in rows if r.configuration["method"] == "sundials:BDF")
     assert row.status == "failed"
     assert "not installed" in row.message
-    assert isinstance(PEERS["scipy:Radau"](problem("hires"), 1e-3, 1e-6), base.PeerRun)
+    assert isinstance(PEERS["sundials:BDF"](problem("hires"), 1e-3, 1e-6), base.PeerRun)
 
 
 def test_mescd_is_the_published_formula():

@@ -1,6 +1,5 @@
 """Whatever the catalogues hold can be cited."""
 
-import json
 import pickle
 import re
 from dataclasses import replace
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 import odebridge as ob
+from odebridge.bench import Row, RunFolder
 from odebridge.citing.entries import ENTRIES
 from odebridge.citing.used import USED
 from odebridge.integrate.policies import GRADIENTS, policy
@@ -49,12 +49,9 @@ def test_names_objects_and_runs(capsys, tmp_path):
     assert text.count("@misc{odebridge,") == 1
     assert text.count("{") == text.count("}")
     assert "gustafsson1994" in ob.cite(METHODS["rodas5p"])  # its own law
-    run = tmp_path / "run"
-    run.mkdir()
-    chosen = {"method": "kvaerno5", "gates": ["se"]}
-    row = {"schema": 1, "suite": "x", "part": "x", "configuration": chosen, "values": {}, "status": "ok"}
-    (run / "results.jsonl").write_text(json.dumps(row) + "\n")
-    assert {"kvaerno2004", "hu2018"} <= set(re.findall(r"@\w+{(\w+),", ob.cite(run)))
+    run = RunFolder(tmp_path, "x", {}, "x")
+    run.append(Row("x", {"method": "kvaerno5", "gates": ["se"]}))
+    assert {"kvaerno2004", "hu2018"} <= set(re.findall(r"@\w+{(\w+),", ob.cite(run.path)))
 
 
 def test_what_cannot_be_told():

@@ -23,6 +23,7 @@ def blocks(page):
         yield "\n".join(line.removeprefix(indent) for line in text.splitlines())
 
 
+@pytest.mark.filterwarnings("default")  # what a reader of the page sees, too
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_block_runs(page, tmp_path, monkeypatch):
     mpl.use("agg")

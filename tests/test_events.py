@@ -255,7 +255,7 @@ def test_single_precision_and_one_system():
     assert one.t1.shape == ()
     assert one.events[0].ts.shape == (1,)
     assert one.events[0].xs.shape == (1, 2)
-    assert "1 EVENT" in repr(one)
+    assert "1 trajectory: EVENT" in repr(one)
 
 
 WEIGHTS = torch.ones(2, dtype=D)

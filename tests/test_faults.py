@@ -439,6 +439,7 @@ def test_interrupts_and_errors_of_callbacks_reach_the_caller():
 # --- torch.compile --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("default::UserWarning")  # torch's own, while it traces
 @pytest.mark.parametrize("which", ["node", "deq"])
 def test_layers_with_adaptive_solves_compile_around_them(which):
     from odebridge.nets.node import DEQ, MLPField, NeuralODE, TanhCell

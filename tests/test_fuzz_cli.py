@@ -28,7 +28,7 @@ from tests.fuzz import files
 from tests.limits import processor_seconds
 from tests.soak import LONG, drawn
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.filterwarnings("default::RuntimeWarning")]  # the console makes sentences of them
 GROUP: Any = typer.main.get_command(cli.app)
 COMMANDS = {
     "list": GROUP.commands["list"],

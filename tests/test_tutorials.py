@@ -26,6 +26,7 @@ def as_it_was():
     mpl.rcParams.update(style)
 
 
+@pytest.mark.filterwarnings("default")  # what a reader sees, too
 @pytest.mark.parametrize("path", [marked(p) for p in TUTORIALS])
 @pytest.mark.usefixtures("as_it_was")
 def test_every_cell_runs(path, tmp_path, monkeypatch):
