@@ -134,6 +134,8 @@ def residual(rows: Sequence[Row], about: Row) -> list[str]:
         "this table. In the tables of pairs: geometric means over families with 95 % intervals over them, and in how many "
         "settings the first is better or worse (paired over seeds, Holm's p below 0.05 for each pair). StepNet*: a "
         "reconstruction.", "",
+        f"Settings of which all kinds are measured: {len(clock)} of {3 * len(FAMILIES)} on the clock, {len(channel)} of "
+        f"{len(FAMILIES)} by channel.", "",
         "On the clock:", "", *table(clock, True), *overall(clock), *steps_said(clock),
         "By channel:", "", *table(channel, False), *overall(channel),
     ]  # fmt: skip
@@ -180,8 +182,10 @@ def node(page: Row) -> list[str]:
         kept = f"{sum(r['report']['kept'] == 'learned' for r in mine)} of {len(mine)}"
         out.append(f"| {' | '.join([name, *fits, kept, paid_said([paid_after(r) for r in mine])])} |")
     failed = sum(a["failed"] for r in rows for a in r["arms"].values())
+    some = [r for r in rows if OURS + MATCHED in r["arms"]]
     return [
         *out, "",
+        f"Trained at equal error as well: {len(some)} of {len(rows)} rows. "
         f"Before and after: on the field when the law was made and after {size['further']} more iterations, on starts that no "
         "search has seen. Paid after: the iterations that save what the solves of the search have cost, against the own law "
         f"(at equal error, where that was trained), if every solve is as long as those of the test. Failed solves in all "
