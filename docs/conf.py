@@ -59,7 +59,7 @@ nitpick_ignore_regex = [
     # ... and what is not public: memories of methods and laws, and parts of the loop.
     ("py:class", r"odebridge\.core\.protocols\.System"),
     ("py:class", r"odebridge\.methods\.\w+\.(Past|Held|Linearised|Mode|Composition)"),
-    ("py:class", r"odebridge\.control\.\w+\.(Memory|_Landing|History|Coefficients|Place)"),
+    ("py:class", r"odebridge\.control\.\w+\.(Memory|_Landing|History|Coefficients|Place|Pooled)"),
     ("py:class", r"odebridge\.integrate\.\w+\.(Task|Lanes|Attempt)"),
     ("py:class", r"odebridge\.(train\.fit_problem\.Trial|tableaus\.collocation\.CollocationTableau|bench\.runner\.Event)"),
     ("py:class", r"odebridge\.nets\.node\.series\.(Walked|Belief)"),
