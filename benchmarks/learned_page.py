@@ -1,7 +1,7 @@
 """The tables of docs/learned.md: `python benchmarks/learned_page.py`.
 
-From the rows of results/controllers (`odebridge bench controllers`) and results/learned_picture.json. A test fails when they
-differ.
+From the rows of results/controllers (`odebridge bench controllers`), results/learned_check.json, results/gate_cost.json and
+results/learned_picture.json. A test fails when they differ.
 """
 
 from __future__ import annotations
@@ -64,6 +64,42 @@ def cells(method: str, r: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
+def second_opinion(page: dict[str, Any]) -> list[str]:
+    """Ratios by another measure."""
+    head = ("family", "method", "f / tuned filter", "f / PI42", "f / predictive")
+    rows = [
+        (family.replace("_", " "), method, *(f"{row['ratios'][law]:.3f}" for law in (TUNED, "pi42", "predictive")))
+        for (family, method), row in ((name.split(":"), row) for name, row in page["rows"].items())
+    ]
+    return [
+        "### A second opinion", "",
+        "`python benchmarks/learned_check.py` shares nothing with the search but the solver: truth by SciPy,",
+        f"{page['instances']} other instances, the eager loop, the largest error at even times, means over instances before",
+        "curves are compared.", "",
+        *table(head, rows),
+    ]  # fmt: skip
+
+
+def gate_cost(page: dict[str, Any]) -> list[str]:
+    """What a gate adds to a step."""
+    rows = [
+        (r["family"].replace("_", " "), r["method"], str(r["n"]), f"{1000 * r['us_per_try']:.0f}",
+         f"{r['ratio']:.3f} [{r['low']:.3f}, {r['high']:.3f}]") for r in page["rows"]
+    ]  # fmt: skip
+    return [
+        "### What the gate adds to a step", "",
+        "`python benchmarks/gate_cost.py`: a gate of zero weights takes the same steps as its filter.",
+        f"B = {page['b']}, processor time over the filter's, in turns; medians of {page['rows'][0]['rounds']} rounds with",
+        f"quartiles; {page['cpu']}.", "",
+        *table(("family", "method", "n", "ns a try, filter", "with the gate"), rows),
+    ]  # fmt: skip
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """Markdown."""
+    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(r)} |" for r in rows), ""]
+
+
 def seconds(report: dict[str, Any]) -> str:
     """Elapsed, and the processor's where the row has them: these do not depend on what else the machine did."""
     own = f" ({report['cpu_seconds']:.0f} of processor)" if "cpu_seconds" in report else ""
@@ -86,12 +122,13 @@ def updated(text: str) -> str:
     rows = [dict(r) for r in read(RESULTS / "controllers").rows]
     run = json.loads((RESULTS / "controllers" / "run.json").read_text())
     drawn = json.loads((RESULTS / "learned_picture.json").read_text())
+    checked, cost = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("learned_check", "gate_cost"))
     how, seed = rows[0]["configuration"], run["settings"]["seed"]
     lines = [
         f"`{run['command']}`: {how['generations']} generations, {how['instances']} instances to search and choose on, figures",
         f"on {how['fresh']} others, rtol {how['rtols'][0]:g} to {how['rtols'][1]:g}, seed {seed}. {rows[0]['cpu']},",
         f"torch {rows[0]['versions']['torch']}, beside other jobs: the seconds of calibrations are upper bounds.", "",
-        *families(rows), *picture(drawn),
+        *families(rows), *second_opinion(checked), *gate_cost(cost), *picture(drawn),
     ]  # fmt: skip
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     return "\n".join([before + BEGIN, *lines, END]) + after

@@ -27,7 +27,7 @@ from odebridge.train.calibration.workload import Workload, measured, place_of, p
 # The laws that a calibrated one must beat, besides the filter that is tuned on the family itself.
 CLASSICAL = ("i", "pi42", "pi34", "pid", "h211b", "predictive")
 LINEAR_GENERATIONS = 60
-PLACES = 8  # components up to which a gate sees the state
+PLACES = 4  # components up to which a gate sees the state; with the eight of HIRES it cost more and gave nothing
 
 Family = Problem | str | Callable[[int, int], Problem]
 
@@ -69,7 +69,7 @@ def calibrate(
         rtols: the loosest and the tightest tolerance that will be used.
         atol_per_rtol: atol / rtol in all solves; None: a hundredth of the smallest component's median size.
         state: whether the gate sees where the state is, besides what the last try showed: True, each component of systems of
-            up to 8; "pooled", state and slope of any number through one layer for all components, as StepNet (a
+            up to 4; "pooled", state and slope of any number through one layer for all components, as StepNet (a
             reconstruction) would; False, nothing.
         generations: of the search for the gate.
         seed: of instances and search: the same seed, the same law, on one machine.
