@@ -1,18 +1,22 @@
 """`ob.calibrate`: the same seed the same law, no harm done, bad input told."""
 
 import dataclasses
+import json
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import odebridge as ob
-from odebridge.control import CONTROLLERS, Filter, LearnedStep
+from odebridge.control import CONTROLLERS, TUNED, Filter, LearnedStep
 from odebridge.train.calibration import calibrate as module
 from odebridge.train.calibration.equal import log_ratios
 from odebridge.train.calibration.search import Found, Space, as_filter, search
 from odebridge.train.calibration.workload import measured, tolerances, wide
 
+ROOT = Path(__file__).parent.parent
 SMALL = {"method": "tsit5", "instances": 8, "generations": 4, "progress": False}
 
 
@@ -151,3 +155,22 @@ def test_bad_input_gets_a_sentence(change, message):
     family = how.pop("family")
     with pytest.raises((ValueError, TypeError), match=message):
         ob.calibrate(family, **how)
+
+
+def test_tuned_laws_are_those_of_the_results_and_the_page_says_what_they_give():
+    script = runpy.run_path(str(ROOT / "benchmarks" / "tuned_laws.py"), run_name="script")
+    page = json.loads((ROOT / "benchmarks" / "results" / "tuned_laws.json").read_text())
+    text = (ROOT / "docs" / "learned.md").read_text()
+    assert script["updated"](text, page) == text, "run: python benchmarks/tuned_laws.py --write"
+    assert list(TUNED) == [name for name in script["FOUND"] if name in page["rows"]]
+    for name, law in TUNED.items():
+        wanted = page["rows"][name]["laws"]["tuned"]["coefficients"]
+        assert [float(v) for v in law.coefficients] == pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.parametrize("method", list(TUNED))
+def test_tuned_laws_solve(method):
+    task = ob.problems.problem("lotka_volterra")
+    sol = ob.solve(task, method=method, controller=TUNED[method], rtol=1e-5, atol=1e-8)
+    exact = ob.solve(task, method="dopri8", rtol=1e-11, atol=1e-13).x1
+    assert float((sol.x1 - exact).abs().max()) < 5e-3

@@ -33,6 +33,7 @@ from odebridge.control.classical import (
 )
 from odebridge.control.compose import AtTimes, Bounded, PerStep
 from odebridge.control.learned import LearnedStep
+from odebridge.control.tuned import TUNED
 
 __all__ = [
     "ATTENTION",
@@ -52,6 +53,7 @@ __all__ = [
     "SGE",
     "SPA",
     "SRM",
+    "TUNED",
     "AtTimes",
     "Attention",
     "Bounded",

@@ -95,8 +95,7 @@ def _stiffness(seen: Observation, rates: Tensor, e: Tensor) -> Tensor:
         y = _rows((x - extra.x) * rates)
         return 0.5 * ((row_sum(k * k) + TINY) / (row_sum(y * y) + TINY)).log()
     if isinstance(extra, Tensor) and extra.dim() == 3 and extra.shape[1] == extra.shape[2] == e.shape[1]:
-        scale = _rows(rates)
-        moved = scale * (extra * (e / scale).unsqueeze(1)).sum(2)
+        moved = _rows(rates) * (extra * _rows(last.error).unsqueeze(1)).sum(2)
         return 0.5 * ((row_sum(moved * moved) + TINY) / (row_sum(e * e) + TINY)).log()
     return torch.zeros_like(e[:, 0])
 
