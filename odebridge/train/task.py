@@ -69,12 +69,15 @@ def fit_task(
 ) -> History:
     """Train the model of a task in place, on the CPU; settings and outcome as for `fit_loss`.
 
-    The seed fixes the order of the samples; weights and data are the task's own. adamw without weight decay is Adam.
+    The seed fixes the order of the samples and what a model draws while it is trained, whatever was drawn before; weights and
+    data are the task's own. adamw without weight decay is Adam.
     Use: `task = RECIPES["node"].task(seed=0); fit_task(task, epochs=10)`.
     """
     plan = Plan(task.n, epochs, batch_size, lr, optimiser, weight_decay, schedule, time_budget)
     chance, place = torch.Generator().manual_seed(seed), torch.device("cpu")
-    return descend(
-        task.model, task.loss, task.score, plan, chance, place, progress, regression=not task.metric.high, keep=keep,
-        generators=task.generators,
-    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):  # the noise of a latent ODE comes from the generator of the process
+        torch.manual_seed(seed)
+        return descend(
+            task.model, task.loss, task.score, plan, chance, place, progress, regression=not task.metric.high, keep=keep,
+            generators=task.generators,
+        )  # fmt: skip
