@@ -27,7 +27,7 @@ from odebridge.train.calibration.workload import Workload, measured, place_of, p
 # The laws that a calibrated one must beat, besides the filter that is tuned on the family itself.
 CLASSICAL = ("i", "pi42", "pi34", "pid", "h211b", "predictive")
 LINEAR_GENERATIONS = 60
-PLACES = 4  # components up to which a gate sees the state; with the eight of HIRES it cost more and gave nothing
+PLACES = 4  # components up to which a gate sees the state: with the eight of HIRES it cost more and gained nothing
 
 Family = Problem | str | Callable[[int, int], Problem]
 
