@@ -26,9 +26,10 @@ from odebridge.bench.controller_families import families
 from odebridge.bench.environment import environment
 from odebridge.bench.record import finite
 from odebridge.core.files import write_atomic
+from odebridge.train.calibration.calibrate import PLACES
 
 RESULT = Path(__file__).parent / "results" / "sights.json"
-METHOD, NAMES, SEEDS, GENERATIONS, INSTANCES = "rodas5p", ("hires", "pollu"), 3, 80, 16
+METHOD, NAMES, SEEDS, GENERATIONS, INSTANCES = "rodas5p", ("hodgkin_huxley", "hires", "pollu"), 3, 80, 16
 SIGHTS: dict[str, bool | str] = {"nothing": False, "components": True, "pooled": "pooled"}
 
 
@@ -47,7 +48,7 @@ def run(name: str, sight: str, seed: int, generations: int, instances: int) -> d
 
 
 def main() -> None:
-    """Make what is missing; a system of more than eight components has no sight of each."""
+    """Make what is missing; a system of more than PLACES components has no sight of each."""
     ask = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     ask.add_argument("--quick", action="store_true", help="one seed of one family in seconds, nothing written")
     ask.add_argument("--minutes", type=float, default=float("inf"), help="begin no row after so long")
@@ -56,7 +57,7 @@ def main() -> None:
     page = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": []}
     began, plan = time.monotonic(), [(n, s, w) for s in range(SEEDS) for n in NAMES for w in SIGHTS]
     for name, seed, sight in [("hires", 0, w) for w in SIGHTS] if given.quick else plan:
-        small = families(METHOD)[name]().x0.numel() <= 8
+        small = families(METHOD)[name]().x0.numel() <= PLACES
         there = {(r["family"], r["seed"], r["sight"]) for r in page["rows"]}
         late = time.monotonic() - began > 60 * given.minutes
         if (sight == "components" and not small) or (not given.quick and ((name, seed, sight) in there or late)):
