@@ -2,8 +2,9 @@
 
 A test fails when they differ. README has a few of the findings, for and against, the page all of them. The findings are those
 of `odebridge bench quick --seed 0`, kept in benchmarks/results/quick; the page with the pictures comes from them by
-`odebridge report benchmarks/results/quick --out report.html`. Solver against network is `odebridge bench
-solver-vs-network`, kept in benchmarks/results/solver-vs-network. The speed table is that of ensembles.py, nonstiff.py
+`odebridge report benchmarks/results/quick --out report.html`. Work and precision is `odebridge bench solvers --seed 0`, kept in
+benchmarks/results/solvers; solver against network is `odebridge bench solver-vs-network`, kept in
+benchmarks/results/solver-vs-network. The speed table is that of ensembles.py, nonstiff.py
 and single.py in this folder, kept in benchmarks/results/ensembles, nonstiff and single.
 """
 
@@ -23,11 +24,13 @@ README = Path(__file__).parent.parent / "README.md"
 PAGE = README.parent / "docs" / "findings.md"
 HERE, THERE = "(benchmarks/", "(../benchmarks/"  # links of README, and of the page
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
-VERSUS = RESULTS.parent / "solver-vs-network"
+SOLVERS, VERSUS = RESULTS.parent / "solvers", RESULTS.parent / "solver-vs-network"
 FIRST, LAST = "<!-- versus: begin -->\n", "<!-- versus: end -->\n"
+WORK, DONE = "<!-- solvers: begin -->\n", "<!-- solvers: end -->\n"
 FAST, SLOW = "<!-- speed: begin -->\n", "<!-- speed: end -->\n"
 SHOWN = {  # what README shows: by a phrase that each sentence alone has
     RESULTS: ("evaluations of SciPy LSODA", "Test accuracy on", "between the best mean"),
+    SOLVERS: ("on stiff problems: ",),
     VERSUS: ("faster than every solver",),
 }
 SUITES = ("ensembles", "nonstiff", "single")
@@ -42,11 +45,11 @@ PEERS = {  # column: the contenders of which the fastest counts
 }
 
 
-def section() -> str:
-    """The findings of the committed run, one bullet each, with the machine."""
-    where = "; ".join(machines(read(RESULTS).rows))
-    lines = [f"`odebridge bench quick` on {where} ([rows](benchmarks/results/quick/results.jsonl)):", ""]
-    lines += [f"- {text}" for part in sentences([RESULTS]).values() for text in part]
+def section(run: Path, suite: str) -> str:
+    """The findings of a committed run, one bullet each, with the machine."""
+    where = "; ".join(machines(read(run).rows))
+    lines = [f"`odebridge bench {suite}` on {where} ([rows](benchmarks/results/{run.name}/results.jsonl)):", ""]
+    lines += [f"- {text}" for part in sentences([run]).values() for text in part]
     return "\n".join(lines) + "\n"
 
 
@@ -112,9 +115,12 @@ def updated(text: str) -> str:
 
 def page(text: str) -> str:
     """The page of all findings with the sections of today."""
-    return replaced(
-        text, *((a, made.replace(HERE, THERE), b) for a, made, b in ((BEGIN, section(), END), (FIRST, versus(), LAST)))
+    parts = (
+        (BEGIN, section(RESULTS, "quick"), END),
+        (WORK, section(SOLVERS, "solvers"), DONE),
+        (FIRST, versus(), LAST),
     )
+    return replaced(text, *((a, made.replace(HERE, THERE), b) for a, made, b in parts))
 
 
 def replaced(text: str, *parts: tuple[str, str, str]) -> str:

@@ -438,7 +438,7 @@ def test_the_largest_error_is_told_with_its_problem_and_what_others_have_there()
     ended, stiff, other = library_page.sentences(rows)
     assert ended == "Of 10 solves 9 ended well; the error of ours at the end is in the median 2 tolerances."
     assert stiff.startswith(
-        "The largest on stiff problems is 70 tolerances (rtol 10⁻⁵), by BDF on hires, where Rodas5P has 0.25"
+        "The largest on stiff problems is 70 tolerances (rtol 10⁻⁵), by BDF on HIRES, where Rodas5P has 0.25"
     )
     assert stiff.endswith("the peers have up to 400 (SciPy BDF).")
-    assert other == "The largest on other problems is 8 tolerances (rtol 10⁻⁵), by Dopri8 on lorenz."
+    assert other == "The largest on other problems is 8 tolerances (rtol 10⁻⁵), by Dopri8 on Lorenz."

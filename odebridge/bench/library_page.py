@@ -32,7 +32,7 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     for name, stiff in dict.fromkeys((r["configuration"]["problem"], bool(r["configuration"]["stiff"])) for r in mine):
         work = {m: w for m, w in ((r["configuration"]["method"], _work_at(r)) for r in mine if _of(r, name)) if w is not None}
         if work:
-            best[stiff][min(work, key=lambda m: work[m])].append(name)
+            best[stiff][min(work, key=lambda m: work[m])].append(words.problem(name))
     out = []
     for stiff, title in ((True, "stiff"), (False, "other")):
         if best[stiff]:
@@ -63,7 +63,7 @@ def _largest(rows: Sequence[Row], stiff: bool, title: str) -> str | None:
     least, _, best = min((f for f in there if f[1] == rtol and not _peer(f[2])), key=lambda f: f[0])
     said = (
         f"The largest on {title} problems is {words.number(worst, 2)} tolerances (rtol {words.power(rtol)}), by "
-        f"{_method(row)} on {problem}"
+        f"{_method(row)} on {words.problem(problem)}"
     )
     said += "" if best is row else f", where {_method(best)} has {words.number(least, 2)}"
     most, _, peer = max((f for f in there if _peer(f[2])), key=lambda f: f[0], default=(0.0, 0.0, None))
@@ -96,7 +96,7 @@ def section(rows: Sequence[Row], every: Sequence[Row], merged: bool) -> Section:
     figures = figures_of(library=[*drawn, key_panel("library-key", entries, 2)] if drawn else [])
     flat = [one for r in of_part(every, PART) for one in _flat(r)]
     columns: dict[str, Callable[[Row], Cell]] = {
-        "problem": lambda r: word(words.PROBLEMS.get(p := str(r["configuration"]["problem"]), p)),
+        "problem": lambda r: word(words.problem(str(r["configuration"]["problem"]))),
         "method": lambda r: word(words.method(r["configuration"]["method"])),
         "rtol": lambda r: cell(r["values"].get("rtol"), words.power),
         "mescd": lambda r: cell(r["values"].get("mescd"), lambda v: f"{v:.2f}"),
@@ -141,7 +141,7 @@ def _picture(rows: Sequence[Row], problem: str) -> str | None:
     mine = [r for r in of_part(rows, PART) if _of(r, problem) and "f_evals" in r["values"]]
     if not mine:
         return None
-    title = words.PROBLEMS.get(problem, problem)
+    title = words.problem(problem)
     described = f"{title}: correct digits against evaluations of f, for {len(mine)} methods."
     with panel(f"library-{problem}", title, described) as drawn:
         for r in mine:
