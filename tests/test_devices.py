@@ -198,5 +198,5 @@ def test_a_network_trains_on_cuda_in_every_precision(how):
 def test_a_network_trains_on_cuda():
     data = ob.data.digits()
     net = ob.nets.resnet(8, controller="stepnet", in_channels=1, classes=10, width=8)
-    history = ob.train.fit(net, data, epochs=3, device="cuda", seed=0)
+    history = ob.train.fit(net, data, epochs=6, device="cuda", seed=0)
     assert history.test_accuracy[-1] > 0.8
