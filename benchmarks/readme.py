@@ -1,11 +1,10 @@
 """Write README's measured sections and docs/findings.md from committed rows: `python benchmarks/readme.py`.
 
-A test fails when they differ. README has a few of the findings, for and against, the page all of them. The findings are those
-of `odebridge bench quick --seed 0`, kept in benchmarks/results/quick; the page with the pictures comes from them by
-`odebridge report benchmarks/results/quick --out report.html`. Work and precision is `odebridge bench solvers --seed 0`, kept in
-benchmarks/results/solvers; solver against network is `odebridge bench solver-vs-network`, kept in
-benchmarks/results/solver-vs-network. The speed table is that of ensembles.py, nonstiff.py
-and single.py in this folder, kept in benchmarks/results/ensembles, nonstiff and single.
+The page of a run, report.html, is written beside its rows. A test fails when they differ. README has a few of the findings, for
+and against, docs/findings.md all of them. The findings are those of `odebridge bench quick --seed 0`, kept in
+benchmarks/results/quick; work and precision is `odebridge bench solvers --seed 0`, kept in benchmarks/results/solvers; solver
+against network is `odebridge bench solver-vs-network`, kept in benchmarks/results/solver-vs-network. The speed table is that of
+ensembles.py, nonstiff.py and single.py in this folder, kept in benchmarks/results/ensembles, nonstiff and single.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from odebridge.bench.flows import FLOWS
-from odebridge.bench.record import read
-from odebridge.bench.report import machines, sentences
+from odebridge.bench.record import REPORT, read
+from odebridge.bench.report import machines, sentences, write_report
 
 RESULTS = Path(__file__).parent / "results" / "quick"
 README = Path(__file__).parent.parent / "README.md"
@@ -48,7 +47,7 @@ PEERS = {  # column: the contenders of which the fastest counts
 def section(run: Path, suite: str) -> str:
     """The findings of a committed run, one bullet each, with the machine."""
     where = "; ".join(machines(read(run).rows))
-    lines = [f"`odebridge bench {suite}` on {where} ([rows](benchmarks/results/{run.name}/results.jsonl)):", ""]
+    lines = [f"`odebridge bench {suite}` on {where} ({_links(run)}):", ""]
     lines += [f"- {text}" for part in sentences([run]).values() for text in part]
     return "\n".join(lines) + "\n"
 
@@ -62,10 +61,14 @@ def versus() -> str:
     ]
     missing = [f for f in FLOWS if f not in timed]
     left = f" Not in this record yet: {', '.join(missing)}." if missing else ""
-    link = "[rows](benchmarks/results/solver-vs-network/results.jsonl)"
-    lines = [f"`odebridge bench solver-vs-network` on {'; '.join(machines(rows))} ({link}).{left}", ""]
+    lines = [f"`odebridge bench solver-vs-network` on {'; '.join(machines(rows))} ({_links(VERSUS)}).{left}", ""]
     lines += [f"- {text}" for part in sentences([VERSUS]).values() for text in part]
     return "\n".join(lines) + "\n"
+
+
+def _links(run: Path) -> str:
+    folder = f"benchmarks/results/{run.name}"
+    return f"[page]({folder}/{REPORT}), [rows]({folder}/results.jsonl)"
 
 
 def speed() -> str:
@@ -134,3 +137,5 @@ def replaced(text: str, *parts: tuple[str, str, str]) -> str:
 if __name__ == "__main__":
     README.write_text(updated(README.read_text()))
     PAGE.write_text(page(PAGE.read_text()))
+    for record in (RESULTS, SOLVERS, VERSUS):
+        write_report([record], record / REPORT)

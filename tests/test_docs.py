@@ -1,7 +1,9 @@
 """Every Python block of README and docs runs, in order, one namespace per page."""
 
+import html
 import importlib
 import inspect
+import json
 import re
 import runpy
 from pathlib import Path
@@ -170,6 +172,19 @@ def test_the_figures_of_the_readme_are_those_of_the_committed_rows():
     assert namespace["page"](found) == found, "run: python benchmarks/readme.py"
     assert all(line in found for line in namespace["headlines"]().splitlines())
     assert len(namespace["section"](namespace["RESULTS"], "quick").splitlines()) > 8
+
+
+@pytest.mark.parametrize("suite", ["quick", "solvers", "solver-vs-network"])
+def test_the_committed_page_of_a_run_holds_its_committed_rows_and_findings(suite):
+    folder = ROOT / "benchmarks" / "results" / suite
+    text = (folder / "report.html").read_text()
+    blocks = re.findall(r'<script type="application/json" id="rows-[^"]+">(.*?)</script>', text, re.DOTALL)
+    shown = [{k: v for k, v in row.items() if k != "run"} for block in blocks for row in json.loads(block)]
+    rows = read(folder).rows
+    assert len(shown) == len(rows)
+    assert sorted(map(canonical, shown)) == sorted(map(canonical, rows))
+    plain = html.unescape(text)
+    assert all(said in plain for part in sentences([folder]).values() for said in part)
 
 
 def test_the_tables_of_the_variants_are_those_of_the_committed_rows():
