@@ -11,6 +11,9 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
+from odebridge.bench.record import canonical, read
+from odebridge.bench.report import sentences
+
 ROOT = Path(__file__).parent.parent
 BUILT = ("_build", "tutorials", "jupyter_execute")  # below docs/, made by the build; tests/test_tutorials.py runs the sources
 WRITTEN = [p for p in sorted((ROOT / "docs").rglob("*.md")) if not set(p.relative_to(ROOT / "docs").parts[:-1]) & set(BUILT)]
