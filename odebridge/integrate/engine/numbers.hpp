@@ -24,9 +24,15 @@ typedef long long int64_t;
 typedef int int32_t;
 #define DEVICE __device__
 #define INL static __device__ __forceinline__
+// Small systems without loops, so that their arrays are registers. (A count behind "unroll" unrolls triangles before their
+// lengths are known, and takes the compiler half a minute.)
+#ifdef SMALL
+#define UNROLL _Pragma("unroll")
 #define FAR static __device__
-// Small systems without loops, so that their arrays are registers.
-#define UNROLL _Pragma("unroll (N <= 8 ? 1024 : 1)")
+#else
+#define UNROLL
+#define FAR static __device__ __noinline__
+#endif
 #ifndef INFINITY
 #define INFINITY __longlong_as_double(0x7ff0000000000000LL)
 #endif
@@ -113,11 +119,12 @@ template <int N, class T> INL void permute(const I *rows, T *y) {
   UNROLL
   for (int i = 0; i < N; i++) b[i] = y[i];
   UNROLL
-  for (int i = 0; i < N; i++)
-    if (N > 8)
-      y[i] = b[rows[i].v];
-    else {
-      UNROLL
-      for (int j = 0; j < N; j++) y[i] = sel(rows[i] == j, b[j], y[i]);
-    }
+  for (int i = 0; i < N; i++) {
+#ifdef SMALL
+    UNROLL
+    for (int j = 0; j < N; j++) y[i] = sel(rows[i] == j, b[j], y[i]);
+#else
+    y[i] = b[rows[i].v];
+#endif
+  }
 }

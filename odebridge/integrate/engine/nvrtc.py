@@ -78,6 +78,8 @@ def nvrtc() -> Nvrtc | None:
     """The library; None where there is none."""
     for place in _places():
         try:
+            for part in Path(place).parent.glob("libnvrtc-builtins*") if "/" in place else ():
+                ctypes.CDLL(str(part))  # which it would look for in the system's folders only
             library = ctypes.CDLL(place)
         except OSError:
             continue

@@ -9,6 +9,7 @@ from importlib.resources import files
 from odebridge.integrate.engine.emit import TYPES
 
 HEADERS = {"cpu": ("vectors.hpp", "maths.hpp", "exp.hpp"), "cuda": ("numbers.hpp", "maths.hpp")}
+SMALL = 8  # components up to which CUDA gets no loops over them
 LOOPS = {"cpu": "loop.hpp", "cuda": "grid.hpp"}
 NO_MEMORY = (
     "struct Memory { DEVICE void load(const double *, int64_t, int) {} DEVICE void store(double *, int64_t, int) const {} };"
@@ -42,7 +43,7 @@ class Text:
                 f"#define SLOPES {slopes}", header("held.hpp"),
             ]  # fmt: skip
         return "\n".join([
-            *map(header, HEADERS[target]), f"typedef {TYPES[self.kind]} T;",
+            "#define SMALL" if self.n <= SMALL else "", *map(header, HEADERS[target]), f"typedef {TYPES[self.kind]} T;",
             f"constexpr int N = {self.n}, KEPT = {self.kept}, FIXED = {self.read_only}, OUTS = {self.outs};",
             f"constexpr int RESULT = {self.result};",
             *self.functions, header("newton.hpp") if self.newton else "", *memory,
