@@ -49,13 +49,12 @@ def lotka_volterra(t, x, k):
 
 def family(case: str, b: int, device: str) -> tuple[Any, torch.Tensor, torch.Tensor]:
     """The field, states (b, n) and parameters (b, 1)."""
-    torch.manual_seed(0)
     field, first, k = (
         (robertson, [1.0, 0.0, 0.0], 0.04) if case.startswith("robertson") else (lotka_volterra, [1.0, 1.0], 1.0)
     )
-    spread = 1.0 + 0.01 * torch.rand(b, 1, dtype=torch.float64)
-    x0 = torch.tensor([first], dtype=torch.float64) * spread
-    return field, x0.to(device), (k * spread.flip(0)).to(device)
+    i = torch.arange(1, b + 1, dtype=torch.float64)[:, None]
+    x0 = torch.tensor([first], dtype=torch.float64) * (1.0 + 0.01 * (i * 0.7548776662466927 % 1.0))
+    return field, x0.to(device), (k * (1.0 + 0.01 * (i * 0.5698402909980532 % 1.0))).to(device)
 
 
 Solve = Callable[[], tuple[torch.Tensor, float]]  # states at the end, tries of a trajectory
