@@ -83,13 +83,13 @@ def test_the_text_for_cuda_pivots_and_has_single_precision(emulated):
     b = ob.integrate(oscillator, x0, (0.0, 2.0), args=mu, method="rodas5p", rtol=1e-4, atol=1e-6)
     assert a.x1.dtype == torch.float32
     alike(a.x1, b.x1, 1e-3, 1e-3)
-    turn = torch.tensor([[0.0, 300.0, 1.0], [-300.0, 0.0, 2.0], [3.0, -1.0, -1.0]], dtype=torch.float64)
-    for method in ("rodas5p", "kvaerno3"):  # off the diagonal the entries are large at any step
-        options = dict(method=method, rtol=1e-5, atol=1e-8)
-        x0 = torch.rand(40, 3, dtype=torch.float64)
+    turn = torch.tensor([[0.0, 40.0, 1.0], [-40.0, 0.0, 2.0], [3.0, -1.0, -1.0]], dtype=torch.float64)
+    x0 = torch.linspace(0.1, 1.0, 15, dtype=torch.float64).reshape(5, 3)
+    for method in ("rodas5p", "kvaerno3"):  # off the diagonal the entries are large at long steps
+        options = dict(method=method, rtol=1e-3, atol=1e-6)
         a, b = (f(lambda t, x: x @ turn.T, x0, (0.0, 0.5), **options) for f in (compiled, ob.integrate))
-        alike(a.x1, b.x1, 1e-7, 1e-8)
-        same_counts(a, b, 0.01)
+        alike(a.x1, b.x1, 1e-8, 1e-8)
+        same_counts(a, b)
 
 
 def codes(t, x, kind):
