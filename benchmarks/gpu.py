@@ -23,6 +23,7 @@ import torch
 
 import odebridge as ob
 from odebridge.bench.environment import environment
+from odebridge.integrate.engine import build
 
 CASES = {  # name: method, span, rtol, atol
     "robertson rodas5p": ("rodas5p", 1e5, 1e-4, 1e-8),
@@ -49,9 +50,7 @@ def lotka_volterra(t, x, k):
 
 def family(case: str, b: int, device: str) -> tuple[Any, torch.Tensor, torch.Tensor]:
     """The field, states (b, n) and parameters (b, 1)."""
-    field, first, k = (
-        (robertson, [1.0, 0.0, 0.0], 0.04) if case.startswith("robertson") else (lotka_volterra, [1.0, 1.0], 1.0)
-    )
+    field, first, k = (robertson, [1.0, 0.0, 0.0], 0.04) if case.startswith("robertson") else (lotka_volterra, [1.0, 1.0], 1.0)
     i = torch.arange(1, b + 1, dtype=torch.float64)[:, None]
     x0 = torch.tensor([first], dtype=torch.float64) * (1.0 + 0.01 * (i * 0.7548776662466927 % 1.0))
     return field, x0.to(device), (k * (1.0 + 0.01 * (i * 0.5698402909980532 % 1.0))).to(device)
@@ -196,11 +195,11 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def operations(case: str) -> dict[str, Any]:
+def operations(case: str, device: str) -> dict[str, Any]:
     """What one try takes by the kernel's own text, a product and a sum as two, and what NVRTC made of it."""
     from odebridge.integrate.engine import kernels
 
-    field, x0, k = family(case, 4, "cpu")
+    field, x0, k = family(case, 4, device)
     method, end, rtol, atol = CASES[case]
     before = {id(g) for g in kernels._held.values()}
     ob.integrate(field, x0, (0.0, end), args=k, method=method, rtol=rtol, atol=atol, compile=True)
@@ -208,9 +207,12 @@ def operations(case: str) -> dict[str, Any]:
     kernel = list(graphs[-1].kept.values())[-1]
     lines = kernel.source.text.statements
     n, body = kernel.source.text.n, "\n".join(lines)
-    calls = {name: body.count(f" {name}(") for name in ("field", "slopes", "solve", "factor", "newton", "renew", "vexp", "vlog")}
+    calls = {
+        name: body.count(f" {name}(") for name in ("field", "slopes", "solve", "factor", "newton", "renew", "vexp", "vlog")
+    }
     real = sum(line.startswith(("const V", "const F")) and any(f" {o} " in line for o in "+-*/") for line in lines)
-    return {"case": case, "real_statements": real, "calls": calls, "n": n}
+    needs = next((f.needs() | {"resident_blocks": f.resident} for f in kernel.runs.values() if hasattr(f, "needs")), {})
+    return {"case": case, "real_statements": real, "calls": calls, "n": n, **needs}
 
 
 def main() -> None:
@@ -240,11 +242,11 @@ def main() -> None:
         slow: dict[tuple[str, str], float] = {}  # seconds of the smaller batch, by contender and case
         truths = {}
         for case, (_, end, _, _) in CASES.items():
-            write(operations(case))
-            field, x0, k = family(case, CHECKED, "cpu")
+            write(operations(case, given.device))
+            field, x0, k = family(case, CHECKED, "cpu" if build.compiler() else given.device)
             tight = "tsit5" if "tsit5" in case else "rodas5p"
             options = dict(args=k, method=tight, rtol=1e-11, atol=1e-14, compile=True, max_steps=1_000_000)
-            truths[case] = ob.integrate(field, x0, (0.0, end), **options).x1
+            truths[case] = ob.integrate(field, x0, (0.0, end), **options).x1.cpu()
         for b in BATCHES[: 2 if given.quick else None]:
             for case in CASES:
                 for name, make in contenders(given.device, cores).items():

@@ -41,7 +41,9 @@ def oscillator(t, x, mu):
 
 
 def start(b, dtype=torch.float64, device="cpu"):
-    return torch.stack([torch.linspace(0.5, 2, b), torch.zeros(b)], -1).to(device, dtype), torch.linspace(1, 9, b).to(device, dtype)
+    return torch.stack([torch.linspace(0.5, 2, b), torch.zeros(b)], -1).to(device, dtype), torch.linspace(1, 9, b).to(
+        device, dtype
+    )
 
 
 def compiled(field, x0, over, **options):

@@ -88,9 +88,7 @@ class Function:
 
     def __call__(self, blocks: int, stream: int, *given: Tensor | int) -> None:
         """Launch on a stream. Tensors go as pointers, numbers as 64 bits."""
-        values = [
-            ctypes.c_void_p(v.data_ptr()) if isinstance(v, Tensor) else ctypes.c_int64(int(v)) for v in given
-        ]
+        values = [ctypes.c_void_p(v.data_ptr()) if isinstance(v, Tensor) else ctypes.c_int64(int(v)) for v in given]
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.cast(ctypes.pointer(v), ctypes.c_void_p) for v in values))
         with _Current(self.driver, self.device):
             self.driver.call(
