@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py --out gpu.jsonl [--quick] [--device cpu] [--only kernel] [--limit 6] [--total 170]
 
-Starting values are spread by up to 1 percent. A row: the first call apart (it compiles), the median and the range of five more
+Starting values are spread by up to 1 percent. A row: the first call apart, the median and the range of five more
 (fewer where they take longer than the limit of a cell), the error max|y - r| / max|r| of the first 1000 trajectories against
 Rodas5P or Tsit5 at rtol 1e-11 (median), tries of a trajectory. A cell that fails or takes too long is a row with the reason,
 and when the total is over the run ends wherever it is. Our kernel comes first. Tables at the end are those of `gpu_page.py`,

@@ -9,6 +9,7 @@ DIRK methods do now and then (a Jacobian, factors, an iteration of Newton) count
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import odebridge as ob
@@ -51,7 +52,7 @@ def of_text(text: Any, per_try: dict[str, float]) -> float:
 
 
 def operations(given: dict[str, Any]) -> dict[str, float]:
-    """Solve once, compiled: operations of a try, and what NVRTC made of the kernel where it did.
+    """Solve once, compiled: operations of a try, what NVRTC made of the kernel where it did, and the seconds of all that.
 
     given: the arguments of `integrate`.
     """
@@ -63,14 +64,22 @@ def operations(given: dict[str, Any]) -> dict[str, float]:
         return bounds[-1]
 
     refuse.bound_kernel = noted
+    began = time.perf_counter()
     try:
         sol = ob.integrate(**given, compile=True)
     finally:
         refuse.bound_kernel = made
+    first = time.perf_counter() - began
     tries = float((sol.stats.accepted + sol.stats.rejected).sum())
     names = ("jacobians", "factorisations", "newton_iterations")
     per_try = {name: float(getattr(sol.stats, name).sum()) / tries for name in names}
     kernel = bounds[-1].kernel
     needs = next((f.needs() | {"resident_blocks": f.resident} for f in kernel.runs.values() if hasattr(f, "needs")), {})
     statements = len(kernel.source.text.statements)
-    return {"operations": of_text(kernel.source.text, per_try), "statements": statements, **per_try, **needs}
+    return {
+        "operations": of_text(kernel.source.text, per_try),
+        "statements": statements,
+        "first_of_all": first,
+        **per_try,
+        **needs,
+    }
