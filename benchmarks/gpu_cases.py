@@ -147,5 +147,6 @@ def contenders(case: str, device: str, cores: int) -> dict[str, Callable[[int], 
     if "tsit5" in case:
         found[f"torchdiffeq dopri5 on {device}"] = lambda b: torchdiffeq(case, b, device)
         found[f"torchode tsit5 on {device}"] = lambda b: torchode(case, b, device)
-    found["diffrax kvaerno5" if "robertson" in case else "diffrax tsit5"] = lambda b: diffrax(case, b)
+    if "rodas5p" not in case:  # which diffrax does not have
+        found[f"diffrax {CASES[case][0]}"] = lambda b: diffrax(case, b)
     return found

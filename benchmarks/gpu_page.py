@@ -25,7 +25,7 @@ def line(row: dict[str, Any]) -> str:
     """One solver at one size."""
     head = f"| {row['case']} | {row['b']} | {row['solver']} "
     if "seconds" not in row:
-        return head + f"| - | | | | {row.get('skipped') or row['failed']} |".replace("\n", " ")
+        return head + f"| - | | | | {row['failed']} |".replace("\n", " ")
     low, high = (row["b"] / row[k] for k in ("high", "low"))
     note = f"{row['lost']} of the checked are NaN" if row["lost"] else ""
     spread = f"{low:.3g} to {high:.3g} ({row['n']})"
@@ -52,7 +52,7 @@ def tries(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def figures(rows: list[dict[str, Any]]) -> str:
-    """Both tables, with the machine."""
+    """Both tables, with the machine; without the sizes that were skipped."""
     about, cases = rows[0], [r["case"] for r in rows if "operations" in r]
     where = f"{about['card']}, CUDA {about['cuda']}, " if "card" in about else ""
     lines = [
@@ -60,7 +60,12 @@ def figures(rows: list[dict[str, Any]]) -> str:
         "",
         "| case | batch | solver | trajectories per second | range (calls) | error | first call, s | |",
         "|---|---|---|---|---|---|---|---|",
-        *(line(row) for row in sorted((r for r in rows if "solver" in r), key=lambda r: (cases.index(r["case"]), r["b"]))),
+        *(
+            line(row)
+            for row in sorted(
+                (r for r in rows if "seconds" in r or "failed" in r), key=lambda r: (cases.index(r["case"]), r["b"])
+            )
+        ),
         "",
         *tries(rows),
     ]
