@@ -25,7 +25,7 @@ def line(row: dict[str, Any]) -> str:
     """One solver at one size."""
     head = f"| {row['case']} | {row['b']} | {row['solver']} "
     if "seconds" not in row:
-        return head + f"| - | | | | {row['failed']} |".replace("\n", " ")
+        return head + f"| - | | | | {row['failed'].translate({10: ' ', 124: '/'})} |"
     low, high = (row["b"] / row[k] for k in ("high", "low"))
     note = f"{row['lost']} of the checked are NaN" if row["lost"] else ""
     spread = f"{low:.3g} to {high:.3g} ({row['n']})"
@@ -54,18 +54,14 @@ def tries(rows: list[dict[str, Any]]) -> list[str]:
 def figures(rows: list[dict[str, Any]]) -> str:
     """Both tables, with the machine; without the sizes that were skipped."""
     about, cases = rows[0], [r["case"] for r in rows if "operations" in r]
+    shown = sorted((r for r in rows if "seconds" in r or "failed" in r), key=lambda r: (cases.index(r["case"]), r["b"]))
     where = f"{about['card']}, CUDA {about['cuda']}, " if "card" in about else ""
     lines = [
         f"{where}{about['environment']['cpu']}, torch {about['torch']}.",
         "",
         "| case | batch | solver | trajectories per second | range (calls) | error | first call, s | |",
         "|---|---|---|---|---|---|---|---|",
-        *(
-            line(row)
-            for row in sorted(
-                (r for r in rows if "seconds" in r or "failed" in r), key=lambda r: (cases.index(r["case"]), r["b"])
-            )
-        ),
+        *map(line, shown),
         "",
         *tries(rows),
     ]
@@ -73,9 +69,9 @@ def figures(rows: list[dict[str, Any]]) -> str:
 
 
 def updated(text: str) -> str:
-    """The page with the figures of today."""
+    """The page with the figures of today; none before there is a record."""
     head, rest = text.split(BEGIN)
-    return head + BEGIN + figures(read()) + END + rest.split(END)[1]
+    return head + BEGIN + (figures(read()) if RECORD.exists() else "") + END + rest.split(END)[1]
 
 
 if __name__ == "__main__":
