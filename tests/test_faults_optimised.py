@@ -15,6 +15,7 @@ import odebridge
 ROOT = Path(odebridge.__file__).parent
 HERE = Path(__file__).parent
 CONTRACT = ("test_input", "test_faults_cli", "test_faults_files", "test_faults_disk", "test_faults_found", "test_faults")
+LONGEST = 900  # seconds of one of them, two minutes on a machine at rest
 
 
 def narrows(test: ast.expr) -> bool:
@@ -32,6 +33,7 @@ def test_asserts_only_tell_types():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(LONGEST + 20)
 @pytest.mark.parametrize("name", CONTRACT)
 def test_the_contract_holds_without_asserts(name):
     """pytest rewrites the asserts of the tests themselves, so that these still count."""
