@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -100,6 +101,7 @@ def torchode(case: str, b: int, device: str) -> Solve:
 
 def diffrax(case: str, b: int) -> Solve:
     """Tsit5 or Kvaerno5 under vmap and jit on JAX's own default device."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # else it takes most of the card from the others
     import jax
     import jax.numpy as jnp
 
