@@ -1,6 +1,6 @@
 """Licences of what an installation brings, from the metadata of the packages installed here, as a Markdown table.
 
-    python docs/licences.py    # what the package needs to run, with what that needs in turn
+python docs/licences.py    # what the package needs to run, with what that needs in turn
 
 """
 
