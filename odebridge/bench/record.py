@@ -57,7 +57,7 @@ class Results:
         """What was not read, in words; empty where everything was."""
         torn = ["the last line was cut off by a crash and is left out"] if self.torn else []
         damaged = [f"{_lines(self.damaged)} damaged and left out"] if self.damaged else []
-        foreign = f"{_lines(self.foreign)} of another format (no schema, as scripts in benchmarks/ write it) and left out"
+        foreign = f"{_lines(self.foreign)} of an older or another format (no schema) and left out"
         return torn + damaged + ([foreign] if self.foreign else [])
 
 
