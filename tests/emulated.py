@@ -1,4 +1,4 @@
-"""The CUDA text of kernels on the CPU: g++ with -DHOST takes it, and a loop stands for the threads. Its Python side is `Card`'s own."""
+"""The CUDA text of kernels on the CPU: g++ with -DHOST takes it, and a loop stands for the threads. The rest is `Card`."""
 
 import ctypes
 

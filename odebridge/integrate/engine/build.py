@@ -45,7 +45,7 @@ def _native() -> tuple[str, ...]:
 
 
 def built(text: str, *defined: str) -> Any:
-    """The kernel's `run`, from the folder or from the compiler. defined: macros, such as -DW=8 for eight trajectories at a time."""
+    """The kernel's `run`, from the folder or from the compiler. defined: macros, such as -DW=8 for eight trajectories."""
     tool = compiler()
     if tool is None:
         raise Unsupported(MISSING)

@@ -16,8 +16,8 @@ from odebridge.integrate.engine.folder import kept
 from odebridge.integrate.engine.scalars import Unsupported
 
 MISSING = "NVRTC, the CUDA compiler that comes with PyTorch for CUDA, is not found; pip install nvidia-cuda-nvrtc"
-# A product and a sum in one rounding, as the kernels for the CPU: half the operations, and no further from the exact answer than
-# the eager loop is. With false, steps would agree with those of a CPU without such instructions to the last bits.
+# A product and a sum in one rounding, as the kernels for the CPU: half the operations, and no further from the exact
+# answer than the eager loop is. With false, steps would agree with those of a CPU without such instructions to the last bits.
 FMAD = "--fmad=true"
 
 
