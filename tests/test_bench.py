@@ -125,6 +125,42 @@ def test_a_damaged_line_in_the_middle_costs_only_itself(folder):
     assert (found.torn, found.damaged) == (0, 1)
 
 
+FOREIGN = [
+    {"kind": "run", "title": "Stiff ensembles", "commit": "af7d926", "utc": "2026-11-24T17:01:12Z", "versions": {}},
+    {"kind": "cell", "contest": "robertson, B=1000", "contender": "odebridge:rodas5p", "rtol": 0.1, "error": 5.9e-06},
+]
+
+
+def test_lines_of_another_format_are_told_apart_from_damage(folder):
+    path = folder.path / RESULTS
+    text = "".join(json.dumps(row) + "\n" for row in FOREIGN)
+    path.write_text(text)
+    found = read(folder.path)
+    assert (found.rows, found.torn, found.damaged, found.foreign) == ((), 0, 0, 2)
+    assert found.left_out == ["2 lines are of an older or another format (no schema) and left out"]
+    with pytest.raises(ValueError, match=r"holds no finished run. .*: 2 lines are of an older or another format"):
+        render([folder.path])
+    path.write_text(text + '{"kind": "cell", "conte\n' + json.dumps({**FOREIGN[1], "check": "0"}) + "\n" + text[:-20])
+    found = read(folder.path)
+    assert (found.torn, found.damaged, found.foreign) == (1, 2, 3)
+
+
+def test_lines_of_another_format_are_told_on_the_page_of_those_that_can_be_read(folder):
+    folder.append(Row("train", {"model": "m", "depth": 1, "controller": "se", "data": "d"}, {"accuracy": [0.5]}))
+    path = folder.path / RESULTS
+    path.write_text(json.dumps(FOREIGN[1]) + "\n" + path.read_text())
+    assert "; 1 line is of an older or another format" in render([folder.path])
+
+
+def test_a_row_that_is_damaged_anywhere_is_no_line_of_another_format(folder):
+    folder.append(Row("a", {"i": 1}, {"x": 1.0}))
+    path = folder.path / RESULTS
+    whole = path.read_bytes()
+    for place in range(len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert read(folder.path).foreign == 0
+
+
 def test_a_newer_schema_is_refused(folder):
     folder.append(Row("a", {}))
     path = folder.path / RESULTS

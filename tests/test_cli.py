@@ -16,6 +16,7 @@ from odebridge.bench import Row, RunFolder, training
 from odebridge.bench.record import RESULTS
 from odebridge.bench.runner import Event
 from odebridge.train import load_checkpoint
+from tests.kernels import needs_kernels
 
 runner = CliRunner()
 
@@ -87,6 +88,7 @@ def test_solve_hands_on_the_mass_of_a_differential_algebraic_system():
     assert float(re.search(r"mescd ([\d.]+)", text)[1]) > 4
 
 
+@needs_kernels
 def test_solve_by_a_compiled_kernel():
     text, eager = (good("solve", "lotka_volterra", *more) for more in (["--compile"], []))
     assert re.search(r"accepted \d+", text)[0] == re.search(r"accepted \d+", eager)[0]

@@ -15,10 +15,10 @@ from odebridge.methods import METHODS
 from odebridge.methods.dirk import Dirk
 from odebridge.methods.explicit_rk import ExplicitRK
 from odebridge.methods.rosenbrock import Rosenbrock
+from tests.kernels import needs_kernels
 
 COMPILED = [m for m, v in METHODS.items() if isinstance(v, (ExplicitRK, Rosenbrock, Dirk)) and v.error_order is not None]
 FAST = {"tsit5", "rodas5p", "kvaerno3"}
-NEEDS = pytest.mark.skipif(build.compiler() is None, reason="no C++ compiler")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,7 +55,7 @@ def alike(a, b, rtol=1e-9, atol=1e-9):
     assert torch.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True), (a - b).abs().nan_to_num().max()
 
 
-@NEEDS
+@needs_kernels
 @pytest.mark.parametrize("method", some(COMPILED))
 def test_one_step_is_the_eager_one_from_every_visited_state(method):
     options = dict(method=method, rtol=1e-5, atol=1e-8)
@@ -71,7 +71,7 @@ def test_one_step_is_the_eager_one_from_every_visited_state(method):
     assert (a.errors - b.errors).abs().max() < 1e-6
 
 
-@NEEDS
+@needs_kernels
 @pytest.mark.parametrize("method", some(COMPILED))
 def test_whole_solves_agree(method):
     a, b = both(oscillator, start(), (0.0, 8.0), method=method, rtol=1e-6, atol=1e-8)
@@ -80,7 +80,7 @@ def test_whole_solves_agree(method):
         assert torch.equal(getattr(a.stats, name), getattr(b.stats, name)), name
 
 
-@NEEDS
+@needs_kernels
 @pytest.mark.parametrize("jacobian", [None, "given"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_a_jacobian_is_kept_while_it_serves_and_made_again_where_it_does_not(jacobian, dtype):
@@ -112,7 +112,7 @@ def test_a_jacobian_is_kept_while_it_serves_and_made_again_where_it_does_not(jac
         assert torch.equal(alone.stats.jacobians[0], batch.stats.jacobians[i])
 
 
-@NEEDS
+@needs_kernels
 @pytest.mark.parametrize("law", some([c for c in CONTROLLERS if c != "fixed"], {"pid", "h211b"}))
 def test_laws_agree(law):
     a, b = both(oscillator, start(), (0.0, 4.0), method="dopri5", controller=law, rtol=1e-5)
@@ -121,7 +121,7 @@ def test_laws_agree(law):
     assert torch.equal(a.stats.rejected, b.stats.rejected)
 
 
-@NEEDS
+@needs_kernels
 def test_controllers_made_of_controllers_and_learned_ones():
     class Learned(torch.nn.Module):
         def __init__(self):
@@ -153,7 +153,7 @@ def test_controllers_made_of_controllers_and_learned_ones():
     assert torch.equal(a.stats.accepted, b.stats.accepted)
 
 
-@NEEDS
+@needs_kernels
 @pytest.mark.parametrize("save", [ob.Last(), ob.Every(), ob.Dense()], ids=lambda s: type(s).__name__)
 def test_a_large_batch_goes_in_groups(monkeypatch, save):
     x0, options = start(2500), dict(method="kencarp4", rtol=1e-4, atol=1e-6, compile=True, save=save)
@@ -168,7 +168,7 @@ def test_a_large_batch_goes_in_groups(monkeypatch, save):
         assert torch.equal(whole(0.37), parts(0.37))
 
 
-@NEEDS
+@needs_kernels
 def test_every_result_code_belongs_to_its_trajectory():
     def field(t, x, kind):
         a = x[:, 0]
@@ -193,7 +193,7 @@ def test_every_result_code_belongs_to_its_trajectory():
         ob.integrate(field, x0, (0.0, 2.0), args=kind, method="tsit5", rtol=1e-6, max_steps=300, compile=True)
 
 
-@NEEDS
+@needs_kernels
 def test_singular_matrices_and_steps_too_small():
     def jacobian(t, x):
         return torch.where(x[:, :1, None] > 1.5, torch.nan, -1.0 + 0.0 * x[:, :, None])
@@ -207,7 +207,7 @@ def test_singular_matrices_and_steps_too_small():
     assert Result.OK not in a.result.tolist()
 
 
-@NEEDS
+@needs_kernels
 def test_a_time_limit_stops_those_that_are_not_done():
     def field(t, x, w):
         return torch.stack([x[:, 1] * w, -x[:, 0] * w], -1)
@@ -220,7 +220,7 @@ def test_a_time_limit_stops_those_that_are_not_done():
     assert torch.isnan(sol.x1[5]).all()
 
 
-@NEEDS
+@needs_kernels
 @pytest.mark.parametrize("method", some(["tsit5", "rodas5p", "kvaerno3"], {"tsit5", "rodas5p"}))
 def test_saves_events_and_jumps(method):
     times = torch.linspace(0.0, 4.0, 17, dtype=torch.float64)
@@ -245,7 +245,7 @@ def test_saves_events_and_jumps(method):
     assert seen[-1].running == 0
 
 
-@NEEDS
+@needs_kernels
 @pytest.mark.parametrize("method", some(["tsit5", "rodas5p", "kvaerno3"], {"tsit5"}))
 def test_gradients_agree(method):
     def gradient(compiled):
@@ -267,7 +267,7 @@ def test_gradients_agree(method):
     alike(compiled, gradient(False), 1e-7, 1e-7)
 
 
-@NEEDS
+@needs_kernels
 def test_nothing_that_a_field_reads_is_remembered():
     class Field(torch.nn.Module):
         def __init__(self):
@@ -307,7 +307,7 @@ def test_nothing_that_a_field_reads_is_remembered():
         assert end(lambda t, x, rate=rate: -rate * x) == pytest.approx(rate, rel=1e-6)
 
 
-@NEEDS
+@needs_kernels
 def test_another_number_in_a_field_is_no_other_kernel(kernels):
     def of(rate):
         return lambda t, x: -rate * x * x
@@ -320,7 +320,7 @@ def test_another_number_in_a_field_is_no_other_kernel(kernels):
     assert len(os.listdir(kernels)) == before
 
 
-@NEEDS
+@needs_kernels
 def test_fields_in_all_the_ways_they_are_written():
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)).double().requires_grad_(False)
@@ -344,7 +344,7 @@ def test_fields_in_all_the_ways_they_are_written():
         alike(got.x1, want.x1, 1e-7, 1e-8)
 
 
-@NEEDS
+@needs_kernels
 def test_single_precision_shapes_ends_and_limiters():
     a, b = both(oscillator, start(dtype=torch.float32), (0.0, 3.0), method="rodas5p", rtol=1e-4)
     assert a.x1.dtype == torch.float32
@@ -360,7 +360,7 @@ def test_single_precision_shapes_ends_and_limiters():
     alike(a.x1, b.x1)
 
 
-@NEEDS
+@needs_kernels
 def test_what_is_not_compiled_says_why_once_and_is_solved():
     x0 = start()
 
@@ -390,7 +390,7 @@ def test_a_grid_is_not_compiled_and_says_so():
         ob.integrate(oscillator, start(), (0.0, 1.0), compile="yes")
 
 
-@NEEDS
+@needs_kernels
 def test_states_of_several_parts_and_single_systems():
     x0 = (torch.ones(3, 2, dtype=torch.float64), torch.ones(3, 1, dtype=torch.float64))
     a, b = both(lambda t, s: (-s[0] * s[1], -s[1]), x0, (0.0, 1.0), method="rodas5p")
@@ -399,7 +399,7 @@ def test_states_of_several_parts_and_single_systems():
     assert ob.solve(problem, method="tsit5", compile=True, rtol=1e-8).x1.shape == (2,)
 
 
-@NEEDS
+@needs_kernels
 @pytest.mark.skipif(os.name != "posix", reason="rights of POSIX")
 def test_a_folder_that_everybody_may_write_to_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("ODEBRIDGE_CACHE", str(tmp_path / "made"))
@@ -420,7 +420,7 @@ def test_no_compiler_and_old_versions_say_so(monkeypatch):
         ob.integrate(oscillator, start(), (0.0, 1.0), compile=True)
 
 
-@NEEDS
+@needs_kernels
 @pytest.mark.parametrize("name", some(["robertson", "hires", "van_der_pol", "pollu", "orego"], {"robertson"}))
 def test_problems_of_the_library_agree(name):
     if name not in ob.list_problems():
@@ -431,7 +431,7 @@ def test_problems_of_the_library_agree(name):
     assert abs(int(a.stats.accepted) - int(b.stats.accepted)) <= 0.01 * int(b.stats.accepted)
 
 
-@NEEDS
+@needs_kernels
 def test_a_trajectory_in_a_batch_is_the_one_alone_to_the_bit_on_any_number_of_threads():
     def field(t, x, k):
         return -k[:, None] * x**2

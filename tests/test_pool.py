@@ -158,6 +158,13 @@ def test_after_the_minutes_no_case_is_begun_here_or_in_workers():
     assert len(rows_of(How(jobs=2, minutes=0.02), slow)) < 20
 
 
+def test_cases_without_a_limit_of_their_own_share_the_budget_in_workers_too():
+    """It began with the run, which is longer ago than this."""
+    rows = rows_of(How(jobs=2), replace(a_part(), budget=1e-9, each=None))
+    assert {r.status for r in rows} == {"skipped"}
+    assert {r.message for r in rows} == {"The part's time budget of 1e-09 s was used up before this run."}
+
+
 def test_only_takes_cases_by_label():
     (part,) = only([a_part(), Part("q", 1.0, [])], lambda label: label.endswith("4"))
     assert part.numbered()[0][0] == 4

@@ -18,9 +18,9 @@ from selection import dear
 
 import odebridge as ob
 from odebridge.core.tolerance import Tolerance
-from odebridge.integrate.engine import build
 from odebridge.integrate.system import BoundField
 from odebridge.methods import METHODS
+from tests.kernels import needs_kernels
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 import reliability
@@ -63,7 +63,7 @@ def test_what_the_end_slope_adds_falls_faster_than_the_estimate_without_stiffnes
     assert abs(slope(sizes, [miss(h) for h in sizes]) - 4.0) < 0.3
 
 
-@pytest.mark.skipif(build.compiler() is None, reason="no C++ compiler")
+@needs_kernels
 def test_the_compiled_loop_rejects_the_same_steps():
     eager, _ = followers("rodas3p", 1e-3)
     compiled, _ = followers("rodas3p", 1e-3, compile=True)

@@ -14,10 +14,11 @@ from odebridge.bench import attention, depth, paired, refinement, stiffness, sui
 from odebridge.bench.claims import PAPER, TRIAL, judged
 from odebridge.bench.judges import FAILS, GPU, HOLDS, OPEN, UNRECORDED
 from odebridge.bench.paired import Settings
+from odebridge.bench.pool import How
 from odebridge.bench.progress import _left
 from odebridge.bench.quick import run_suite
 from odebridge.bench.record import REPORT, RESULTS, read
-from odebridge.bench.report import sentences
+from odebridge.bench.report import in_order, sentences
 from odebridge.bench.resume import finished, remaining
 from odebridge.bench.runner import Case, Event, Outcome, Part
 from odebridge.cli import app
@@ -34,20 +35,53 @@ def silent(_event):
     """Nobody watches."""
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """A folder for every suite."""
-    out = tmp_path_factory.mktemp("runs")
+def tiny_parts():
+    """The part of every suite."""
     few = replace(TINY, seeds=1)
     equations = stiffness.Equations((("van_der_pol", {"mu": 50.0}),), 1e-4, 1e-8, 600)
-    parts = {
+    return {
         "attention": attention.part(TINY, GATES),
         "refine": refinement.part(few, ("fixed", "constant", "se"), wider=replace(few, stem=2)),
         "stiffness": stiffness.part(equations, replace(few, probes=2, depth=14)),
         "tickets": tickets.part(TINY, ratios=(0.4,)),
         "depth": depth.part(few, (depth.Trained("tied", 1), depth.Trained("tied", 8), depth.Trained("linear", None))),
     }
-    return {name: run_suite(name, [part], out, {"seed": 0}, silent, f"odebridge bench {name}") for name, part in parts.items()}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder for every suite."""
+    out = tmp_path_factory.mktemp("runs")
+    return {
+        name: run_suite(name, [part], out, {"seed": 0}, silent, f"odebridge bench {name}")
+        for name, part in tiny_parts().items()
+    }
+
+
+def counted(row):
+    """What a row says, but for its times."""
+    return row["order"], row["hash"], row["status"], {k: v for k, v in row["values"].items() if "seconds" not in k}
+
+
+def test_processes_give_the_rows_of_one_process_in_the_same_order(runs, tmp_path):
+    """Two cases of every suite; of the tickets one that needs the network of the other."""
+    wanted = {"attention": (0, 3), "refine": (0, 2), "stiffness": (0, 2), "tickets": (1, 2), "depth": (0, 1)}
+    parts = [part.without(lambda i, _, name=name: i not in wanted[name]) for name, part in tiny_parts().items()]
+    folder = run_suite("five", parts, tmp_path, {"seed": 0}, silent, "a test", how=How(jobs=2))
+    found = in_order(read(folder).rows)
+    for name in wanted:
+        alone = [counted(r) for r in read(runs[name]).rows if r["order"] in wanted[name]]
+        assert [counted(r) for r in found if r["part"] == name] == alone
+        assert [status for _, _, status, _ in alone] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("name", suites.NETWORKS)
+def test_the_command_line_says_where_the_cases_run(name, tmp_path, monkeypatch, runs):
+    seen = []
+    monkeypatch.setattr(suites, "run_suite", lambda *given: seen.append(given[-1]) or runs[name])
+    words = ["bench", name, "--quick", "--out", str(tmp_path), "--jobs", "3", "--cluster", "tcp://a:1", "--minutes", "2"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert seen == [How(3, "dask", "tcp://a:1", None, 2.0)]
 
 
 @pytest.mark.parametrize("gate", ATTENTION)

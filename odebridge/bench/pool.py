@@ -97,7 +97,8 @@ def _everywhere(pieces: list[Piece], how: How, until: float) -> Generator[tuple[
     try:
         with _backend(how):
             work = _parallel(how.jobs, return_as="generator_unordered", pre_dispatch="all")
-            given = (joblib.delayed(_worked)(i, piece, _clock(until), os.getpid()) for i, piece in left.items())
+            began, end, home = time.time(), _clock(until), os.getpid()
+            given = (joblib.delayed(_worked)(i, piece, began, end, home) for i, piece in left.items())
             with closing(work(given)) as outcomes:
                 for i, row in outcomes:
                     piece = left.pop(i)
@@ -120,7 +121,7 @@ def _alone(part: Part, order: int, case: Case, died: str) -> Row:
     """One case in a process of its own; an "error" row if that dies, too."""
     try:
         work = _parallel(2, backend="loky")  # with one job it would run in this process
-        return next(iter(work([joblib.delayed(_worked)(0, (part, order, case), None, os.getpid())])))[1]
+        return next(iter(work([joblib.delayed(_worked)(0, (part, order, case), time.time(), None, os.getpid())])))[1]
     except Exception as error:
         message = f"{died} of this case ({type(error).__name__})"
         return Row(part.name, case.configuration, {}, "error", message, case.seed, threads=part.threads, order=order)
@@ -132,8 +133,11 @@ def _parallel(jobs: int, **more: Any) -> Any:
     return joblib.Parallel(n_jobs=jobs, **options)
 
 
-def _worked(i: int, piece: Piece, until: float | None, home: int) -> tuple[int, Row | None]:
-    """In a worker: the row of a piece; None if it is too late to begin. home: the process that gives the work."""
+def _worked(i: int, piece: Piece, began: float, until: float | None, home: int) -> tuple[int, Row | None]:
+    """In a worker: the row of a piece; None if it is too late to begin. home: the process that gives the work.
+
+    began: when the run was; the cases of a part without a limit of their own share its budget from then on.
+    """
     if until is not None and time.time() >= until:
         return i, None
     part, order, case = piece
@@ -141,7 +145,8 @@ def _worked(i: int, piece: Piece, until: float | None, home: int) -> tuple[int, 
     if os.getpid() != home and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(part.threads)
-    return i, run_case(part, case, order, part.budget)
+    left = part.budget if part.each is not None else part.budget - (time.time() - began)
+    return i, run_case(part, case, order, left)
 
 
 def _clock(until: float) -> float | None:

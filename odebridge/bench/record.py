@@ -50,6 +50,19 @@ class Results:
     rows: tuple[dict[str, Any], ...]
     torn: int  # 1 if the last line was cut off by a crash
     damaged: int  # other lines that are no JSON object of ours
+    foreign: int = 0  # whole JSON objects that never were rows
+
+    @property
+    def left_out(self) -> list[str]:
+        """What was not read, in words; empty where everything was."""
+        torn = ["the last line was cut off by a crash and is left out"] if self.torn else []
+        damaged = [f"{_lines(self.damaged)} damaged and left out"] if self.damaged else []
+        foreign = f"{_lines(self.foreign)} of an older or another format (no schema) and left out"
+        return torn + damaged + ([foreign] if self.foreign else [])
+
+
+def _lines(n: int) -> str:
+    return "1 line is" if n == 1 else f"{n} lines are"
 
 
 def canonical(value: Any) -> str:
@@ -176,6 +189,7 @@ class RunFolder:
 def read(folder: str | Path) -> Results:
     """The rows of runs/<id> (or of a results.jsonl itself). A line that a crash cut off is skipped and counted.
 
+    So are damaged lines, and those of another format, which never had a schema; see `Results.left_out`.
     FileNotFoundError if there is none; ValueError for rows of a newer schema. Use: `read("benchmarks/results/quick").rows`.
     """
     path = Path(folder)
@@ -184,12 +198,14 @@ def read(folder: str | Path) -> Results:
         raise FileNotFoundError(f"There are no results at {folder}: a run folder holds {RESULTS}.")
     lines = path.read_bytes().split(b"\n")
     rows: list[dict[str, Any]] = []
-    torn = damaged = 0
+    torn = damaged = foreign = 0
     for i, text in enumerate(lines):
         if not text.strip():
             continue
         row = _parsed(text)
-        if row is None and i == len(lines) - 1:
+        if row is None and _is_foreign(text):
+            foreign += 1
+        elif row is None and i == len(lines) - 1:
             torn = 1
         elif row is None:
             damaged += 1
@@ -197,7 +213,7 @@ def read(folder: str | Path) -> Results:
             raise ValueError(f"{path}: was written with schema {row['schema']}; this odebridge reads up to {SCHEMA}.")
         else:
             rows.append(row)
-    return Results(tuple(rows), torn, damaged)
+    return Results(tuple(rows), torn, damaged, foreign)
 
 
 def mended(path: Path) -> None:
@@ -241,6 +257,19 @@ def _parsed(text: bytes) -> dict[str, Any] | None:
     except ValueError:  # an infinite number, which no row of ours holds
         return None
     return row if sound else None
+
+
+# A row of ours keeps most of these, whichever byte of it is damaged.
+MARKS = ("schema", "check", "hash", "configuration")
+
+
+def _is_foreign(text: bytes) -> bool:
+    """Whether a line is a whole JSON object with nothing of a row."""
+    try:
+        row = parsed(text)
+    except ValueError:
+        return False
+    return isinstance(row, dict) and not any(mark in row for mark in MARKS)
 
 
 def _new_folder(out: Path, stem: str) -> Path:

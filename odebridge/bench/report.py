@@ -118,9 +118,10 @@ def _gathered(folders: Sequence[str | Path]) -> tuple[list[Row], list[dict[str, 
         results, about = read(folder), read_run(folder)
         name = str(about.get("id") or Path(folder).resolve().name)
         rows += [{**row, "run": name} for row in results.rows]
-        runs.append({"name": name, "about": about, "torn": results.torn, "damaged": results.damaged, "rows": len(results.rows)})
+        runs.append({"name": name, "about": about, "left_out": results.left_out, "rows": len(results.rows)})
     if not rows:
-        raise ValueError(f"There is nothing to report: {', '.join(map(str, folders))} holds no finished run.")
+        why = "".join(f" {run['name']}: {said}." for run in runs for said in run["left_out"])
+        raise ValueError(f"There is nothing to report: {', '.join(map(str, folders))} holds no finished run.{why}")
     return rows, runs
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -29,19 +29,13 @@ def part(settings: Settings, ratios: Sequence[float] = RATIOS, budget: float = B
     The blocks are the steps; transitions between stages change the space, have no NSI, and keep their SE in all but the plain
     network. Every network of a seed begins with the same backbone.
     """
-
-    @cache
-    def full(seed: int) -> tuple[Outcome, tuple[float, ...]]:
-        net, history = paired.trained(settings, "se", seed)
-        data = paired.images(settings.data, settings.train)
-        index = profile(net, data.test_x[: settings.probes]).nsi.mean(0).tolist()
-        return paired.outcome(net, history, settings.epochs, lambda: {"nsi": index}), tuple(index)
+    full.cache_clear()  # networks of a run before this one in the same process
 
     def run(choice: str, ratio: float, seed: int) -> Callable[[float], Outcome]:
         def go(left: float) -> Outcome:
             if choice == "all":
-                return full(seed)[0]
-            kept = chosen(full(seed)[1], choice, ratio, seed) if choice != "none" else ()
+                return full(settings, seed)[0]
+            kept = chosen(full(settings, seed)[1], choice, ratio, seed) if choice != "none" else ()
             gates = "fixed" if choice == "none" else some(settings, kept)
             net, history = paired.trained(settings, gates, seed, left)
             return paired.outcome(net, history, settings.epochs, lambda: {"kept": list(kept)})
@@ -55,6 +49,15 @@ def part(settings: Settings, ratios: Sequence[float] = RATIOS, budget: float = B
         for choice, ratio in todo
     ]
     return Part("tickets", budget, cases)
+
+
+@lru_cache
+def full(settings: Settings, seed: int) -> tuple[Outcome, tuple[float, ...]]:
+    """SE everywhere, and the NSI of its blocks; trained once for each seed in every process that needs it."""
+    net, history = paired.trained(settings, "se", seed)
+    data = paired.images(settings.data, settings.train)
+    index = profile(net, data.test_x[: settings.probes]).nsi.mean(0).tolist()
+    return paired.outcome(net, history, settings.epochs, lambda: {"nsi": index}), tuple(index)
 
 
 def _configuration(settings: Settings, choice: str, ratio: float) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from odebridge.bench.record import REPORT, RESULTS
 from odebridge.bench.report import sentences
 from odebridge.bench.suite import SUITES as MEASURED
 from odebridge.bench.suite import Suite
-from odebridge.bench.suites import attention_suite, depth_suite, refine_suite, stiffness_suite, tickets_suite
+from odebridge.bench.suites import NETWORKS, NetworkSuite
 from odebridge.cli.config import Config
 from odebridge.cli.edge import Refused, refusing
 from odebridge.core.names import lookup, nearest
@@ -26,11 +26,7 @@ from odebridge.data import IMAGES
 SUITES: dict[str, Callable[..., Path]] = {
     "quick": quick,
     **{name: Suite(name) for name in MEASURED},
-    "attention": attention_suite,
-    "refine": refine_suite,
-    "stiffness": stiffness_suite,
-    "tickets": tickets_suite,
-    "depth": depth_suite,
+    **{name: NetworkSuite(name) for name in NETWORKS},
     "counters": counters,
 }
 

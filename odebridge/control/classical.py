@@ -12,6 +12,7 @@ from torch import Tensor
 from odebridge.control.base import Controller
 from odebridge.control.linear import Coefficients, History, linear_step
 from odebridge.core.protocols import Observation
+from odebridge.core.records import replaced
 from odebridge.core.tolerance import Tolerance
 
 
@@ -59,7 +60,7 @@ class Filter(Controller):
         if not isinstance(seen.h, Tensor):  # a grid: nothing is measured there
             return seen.h, memory
         if seen.error is None or seen.order is None or seen.accepted is None:
-            return seen.h, memory._replace(size=seen.h.log())
+            return seen.h, replaced(memory, size=seen.h.log())
         error0 = (seen.error.log() + math.log(self.scale)).clamp_min(math.log(self.floor))
         factor, after = linear_step(self.coefficients, seen.order + 1, seen.h, error0, seen.accepted, memory)
         return seen.h * factor, after

@@ -18,6 +18,7 @@ from odebridge.control.named import named
 from odebridge.core.names import lookup
 from odebridge.core.over import Grid
 from odebridge.core.protocols import Counts, Field, Jacobian, Method, StepController
+from odebridge.core.records import replaced
 from odebridge.core.result import Made, Solution, SolveError
 from odebridge.core.shapes import dual, real_dtype
 from odebridge.integrate import check, probe
@@ -260,7 +261,7 @@ def _on_grid(
         if isinstance(save, Every):
             xs.append(part(save.of, moment(t), end))
             hs.append(h if isinstance(h, Tensor) else torch.full((1,), h, dtype=real_dtype(x), device=x.device))
-    counts = cost._replace(accepted=steps, rejected=0, f_evals=cost.f_evals + max(slopes, 1))
+    counts = replaced(cost, accepted=steps, rejected=0, f_evals=cost.f_evals + max(slopes, 1))
     made = None if torch.compiler.is_compiling() else Made(_called(method), named(controller))  # names are not for a graph
     if not isinstance(save, Every):
         return Solution(end, counts, work=_rows(counts, len(x)), end=grid.ts[-1], made=made)

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from odebridge.core.protocols import Counts, Method, Observation, Step, StepController, Tried
+from odebridge.core.records import replaced
 from odebridge.core.result import RUNNING, Result
 from odebridge.core.shapes import every, merge, per_sample, take, tree_map
 from odebridge.core.tolerance import Tolerance
@@ -44,7 +45,7 @@ def follow(
             with torch.no_grad():
                 tried = method.step(f, t, x, t1 - t, h, slope, kept)
             again = method.replay(f, t, x, t1 - t, h, slope, walked, tried.found)  # type: ignore[attr-defined]
-            step, walked, kept = tried._replace(x=again.x, slope=again.slope), again.memory, tried.memory
+            step, walked, kept = replaced(tried, x=again.x, slope=again.slope), again.memory, tried.memory
         else:
             step = method.step(f, t, x, t1 - t, h, slope, kept)
             kept = step.memory
@@ -167,14 +168,18 @@ def attempt(
     result = torch.where(arrived, int(Result.OK), result)
     result = torch.where(running, result, lanes.result)
 
-    cost = step.cost._replace(
-        accepted=accepted, rejected=~accepted, f_evals=step.cost.f_evals + (accepted & ~last if free_slope is None else 0)
+    cost = replaced(
+        step.cost,
+        accepted=accepted,
+        rejected=~accepted,
+        f_evals=step.cost.f_evals + (accepted & ~last if free_slope is None else 0),
     )
     spent = zip(lanes.counts, cost, strict=True)
     counts = Counts(*(have if isinstance(more, int) and more == 0 else have + running * more for have, more in spent))
     # A last step that the end has cut short says less of the next one than the size it was cut from.
     h = torch.where(arrived, torch.maximum(h, lanes.h), torch.where(running, h, size))
-    after_lanes = lanes._replace(
+    after_lanes = replaced(
+        lanes,
         t=t_next, x=x_next, slope=slope_next, h=h, tries=tries, unusable=unusable, result=result,
         control=merge(running, control, lanes.control), memory=memory, counts=counts,
     )  # fmt: skip

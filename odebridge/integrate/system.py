@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,6 @@ from odebridge.core.shapes import real_dtype, repeat, take
 from odebridge.core.tolerance import Tolerance
 from odebridge.linalg.structure import Dense, Structure
 
-DENSE = Dense()
 EDITED = "field: changes its input x or t in place; work on a copy (x * 2 instead of x.mul_(2), no inplace=True)."
 
 
@@ -41,7 +41,7 @@ class _Part:
         return self.field(*given)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: TorchDynamo cannot trace a frozen one that is made inside of a graph before torch 2.13
 class BoundField:
     """f(t, x) = field(t, x) or field(t, x, args), of M x' = f(t, x).
 
@@ -53,7 +53,7 @@ class BoundField:
     args: Any = None
     user_jacobian: Callable[..., Tensor] | None = None
     mass: Tensor | None = None
-    structure: Structure = DENSE
+    structure: Structure = dataclasses.field(default_factory=Dense)
     tol: Tolerance | None = None
     tally: Tally | None = None
     derivatives: int = 1  # how often what a search has found must be differentiable

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from odebridge.core.protocols import Counts, StagePair, Step, System
+from odebridge.core.records import replaced
 from odebridge.core.result import Result
 from odebridge.core.shapes import merge, per_sample
 from odebridge.core.tolerance import rms
@@ -108,7 +109,7 @@ class Auto:
         change = (votes >= torch.where(stiff, TO_EXPLICIT, TO_STIFF)) | (probe & (gain > GAIN))
         linearised = memory.linearised if hard is None else hard.memory
         kept = Mode(stiff ^ change, torch.where(change, 0, votes), torch.where(change, 0, memory.steps + 1), linearised)
-        retry = memory._replace(linearised=memory.linearised if hard is None else hard.retry)
+        retry = replaced(memory, linearised=memory.linearised if hard is None else hard.retry)
         end = None if hard is None else (field(t + short, hard.x) if compiling or bool(stiff.any()) else hard.x)
         parts = [_parts(easy, None if easy is None else easy.slope), _parts(hard, end)]
         x1, error, slope1 = (_choose(stiff, a, b) for a, b in zip(*parts, strict=True))
@@ -133,7 +134,7 @@ class Auto:
         """The interpolant of each trajectory's own method."""
         easy, hard, stiff = step.stages
         own = [
-            None if part is None else method.interpolant(x0, slope0, slope1, h, part._replace(x=step.x))
+            None if part is None else method.interpolant(x0, slope0, slope1, h, replaced(part, x=step.x))
             for method, part in ((self.explicit, easy), (self.stiff, hard))
         ]
         if own[0] is None or own[1] is None:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from odebridge.core.protocols import Counts, StagePair, Step, System
+from odebridge.core.records import replaced
 from odebridge.methods.weighted import advanced, hermite, weighted
 from odebridge.tableaus.base import ButcherTableau
 
@@ -53,7 +54,7 @@ class ExplicitRK:
         """One step from (t, x) with slope = f(t, x)."""
         made = self.advance(field, t, x, dt, h, slope)
         # On a grid nobody reads the error, and it costs full-size operations.
-        return made._replace(error=self.estimate(made.stages, h)) if isinstance(dt, Tensor) else made
+        return replaced(made, error=self.estimate(made.stages, h)) if isinstance(dt, Tensor) else made
 
     def advance(self, field: System, t: Any, x: Tensor, dt: Any, h: Any, slope: Tensor) -> Step:
         """The step without its error estimate."""
