@@ -52,8 +52,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "core/forcing": ("tests/core/test_forcing.py", SMALL),
     "core/result": ("tests/core/test_result.py", SMALL),
     "core/plot": ("tests/core/test_plot.py",),
-    "control/classical": ("tests/contract/test_controllers.py",),
-    "tableaus/conditions": ("tests/contract/test_tableaus.py",),
+    "control/classical": ("tests/test_classical.py", "tests/contract/test_controllers.py"),
+    "tableaus/conditions": ("tests/contract/test_conditions.py", "tests/contract/test_tableaus.py"),
 }
 OPTIONS = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 SPARE, TIMES = 5.0, 5.0  # processor seconds that a mutant may use: the first, and the second times what its tests take
