@@ -27,7 +27,19 @@ COMPUTED: dict[type[ast.operator], type[ast.operator]] = {
 LIKE = dict(pair for a, b in (("min", "max"), ("any", "all"), ("minimum", "maximum"), ("clamp_min", "clamp_max"))
             for pair in ((a, b), (b, a)))  # fmt: skip
 UNSEEN = {"annotation", "returns", "type_params"}  # fields of nodes that nothing runs
-LOOKS = {"alpha", "color", "edgecolor", "figsize", "fontsize", "framealpha", "frameon", "lw", "ms", "ncols"}  # keywords
+LOOKS = {
+    "alpha",
+    "color",
+    "edgecolor",
+    "figsize",
+    "fontsize",
+    "framealpha",
+    "frameon",
+    "layout",
+    "lw",
+    "ms",
+    "ncols",
+}  # keywords
 SIMPLE = (ast.Assign, ast.AugAssign, ast.Return, ast.Raise, ast.Break, ast.Continue, ast.Expr)
 WIDTH = 40  # characters shown on both sides of what differs
 

@@ -157,8 +157,12 @@ def test_a_filter_with_a_scale_is_the_same_at_smaller_tolerances():
 
 
 def test_the_smaller_of_two_laws():
-    law = Smaller(Filter((1.0,), threshold=2.0), Filter((0.2,), threshold=0.5))
-    tries = [(0.1, 0.01, True), (0.1, 0.9, True), (0.2, 1e-4, True)]
+    first = Filter((1.0, -0.3), (0.2,), threshold=2.0, retry_safety=0.5)
+    second = Filter((0.2, 0.1), (0.6,), threshold=0.5, floor=1e-2)
+    law = Smaller(first, second)
+    tries = [(0.1, 1e-4, True), (0.1, 3.0, False), (0.05, 0.9, True), (0.06, 1e-4, True), (0.2, 0.02, True), (0.2, 0.9, True)]
+    lengths = [list(by_law(one, 4, tries)) for one in (first, second)]
+    assert {a < b for a, b in zip(*lengths, strict=True)} == {True, False}  # each is the smaller one somewhere
     apart = zip(by_law(law.first, 4, tries), by_law(law.second, 4, tries), strict=True)
     assert list(by_law_of_two(law, tries)) == [min(pair) for pair in apart]
     assert law.accepts(torch.tensor([0.5, 0.6, 2.1]), (None, None)).tolist() == [True, False, False]

@@ -132,18 +132,22 @@ def test_few_steps_have_points(k, marker):
 
 @pytest.mark.parametrize(
     ("small", "lowest", "scale"),
-    [(1e-3, 0.0, "log"), (1e-3, -1e-3, "symlog"), (0.02, 0.0, "linear"), (0.0, 0.0, "linear")],
+    [(1e-3, 0.0, "log"), (1e-3, -1e-3, "symlog"), (0.04, 0.0, "linear"), (0.0, 0.0, "linear")],
 )
 def test_components_far_apart_share_a_logarithm(small, lowest, scale):
-    xs = torch.stack([torch.linspace(0.5, 1.0, 11), torch.linspace(lowest, small, 11)], 1)[None]
+    xs = torch.stack([torch.linspace(0.5, 2.0, 11), torch.linspace(lowest, small, 11)], 1)[None]
     state = plot_solution(kept(T, xs)).axes[0]
     assert state.get_yscale() == scale
-    hundred = torch.tensor([1.0, 100.0]).expand(1, 11, 2)  # a factor of 100 is not yet far
-    assert plot_solution(kept(T, hundred)).axes[0].get_yscale() == "linear"
     if scale == "log":
-        assert state.get_ylim() == pytest.approx((small / 1e4, 3.0))
+        assert state.get_ylim() == pytest.approx((small / 1e4, 6.0))
     if scale == "symlog":
         assert state.yaxis.get_transform().linthresh == pytest.approx(small / 10)
+
+
+@pytest.mark.parametrize(("ratio", "scale"), [(100.0, "linear"), (100.5, "log")])
+def test_a_factor_of_more_than_a_hundred_is_far(ratio, scale):
+    xs = torch.tensor([1.0, ratio], dtype=D).expand(1, 11, 2)
+    assert plot_solution(kept(T, xs)).axes[0].get_yscale() == scale
 
 
 def test_a_component_that_stays_zero_sets_no_scale():
@@ -151,6 +155,10 @@ def test_a_component_that_stays_zero_sets_no_scale():
     state = plot_solution(kept(T, xs)).axes[0]
     assert state.get_yscale() == "log"
     assert state.get_ylim() == pytest.approx((1e-7, 3.0))
+    xs[:, :, 1] -= 5e-4
+    state = plot_solution(kept(T, xs)).axes[0]
+    assert state.get_yscale() == "symlog"
+    assert state.yaxis.get_transform().linthresh == pytest.approx(5e-5)
     assert plot_solution(kept(T, torch.zeros(1, 11, 2))).axes[0].get_yscale() == "linear"
 
 
@@ -178,12 +186,13 @@ LAYER = torch.cat([torch.zeros(1), torch.logspace(-6, 0, 13)]).double()
     [
         (LAYER, "log"),
         (LAYER - 1e-9, "linear"),  # starts below 0
-        (torch.tensor([0.0, 1e-5, 1.0]), "log"),
-        (torch.tensor([1e-8, 1e-6, 1e-5, 1.0]), "log"),
-        (torch.tensor([0.0, 1.0]), "linear"),
-        (torch.tensor([0.0, 1e-3, 1.0]), "linear"),
-        (torch.tensor([0.0, 2e-3, 2.0]), "linear"),
-        (torch.tensor([0.0, 9e-4, 1.0]), "log"),
+        ([0.0, 1e-5, 1.0], "log"),
+        ([1e-8, 1e-6, 1e-5, 1.0], "log"),
+        ([0.0, 1.0], "linear"),
+        ([0.0, 1e-3, 1.0], "linear"),
+        ([0.0, 2e-3, 2.0], "linear"),
+        ([0.0, 4e-3, 5.0], "log"),
+        ([0.0, 9.99e-4, 1.0], "log"),
     ],
 )
 def test_a_solve_that_begins_with_short_steps_has_a_logarithmic_clock(ts, scale):
@@ -230,9 +239,11 @@ def test_a_fit_has_a_panel_for_each_component(d):
         ([0.0, 1.0, 2.0, 3.0], "linear"),
         ([0.0, 1e-5, 0.01, 1.0], "linear"),
         ([0.0, 1e-5, 0.0099, 1.0], "log"),
+        ([0.0, 1e-5, 0.04, 5.0], "log"),
     ],
 )
 def test_a_fit_of_many_scales_has_a_logarithmic_clock(times, scale):
     times = np.array(times)
-    figure = plot_fit(times, np.ones((len(times), 2)), times, np.ones((len(times), 2)))
-    assert {axis.get_xscale() for axis in figure.axes} == {scale}
+    for d in (1, 2):
+        figure = plot_fit(times, np.ones((len(times), d)), times, np.ones((len(times), d)))
+        assert [axis.get_xscale() for axis in figure.axes] == [scale] * d
