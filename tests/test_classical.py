@@ -187,13 +187,25 @@ def test_a_filter_of_more_terms_than_it_has_is_refused(b, a):
         Filter(b, a)
 
 
-def test_on_a_grid_the_smaller_number_is_taken():
-    class Says(Filter):
-        def __call__(self, seen, memory):
-            return self.b[0], memory
+class Says(Filter):
+    """A law that answers b and keeps errors up to its memory."""
 
+    def __call__(self, seen, memory):
+        return self.b[0], memory
+
+    def accepts(self, error, memory):
+        return error <= memory
+
+
+def test_on_a_grid_the_smaller_number_is_taken():
     for pair in pairwise([(2.0,), (1.0,), (3.0,)]):
         assert Smaller(*map(Says, pair))(seen(0.1, 0.5, True), (None, None)) == (min(pair)[0], (None, None))
+
+
+def test_each_of_two_laws_accepts_by_its_own_memory():
+    law = Smaller(Says((1.0,)), Says((1.0,)))
+    for memory in ((1.0, 2.0), (2.0, 1.0)):
+        assert law.accepts(torch.tensor([0.5, 1.5, 2.5]), memory).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("law", [PI, PREDICTIVE], ids=["filter", "smaller"])

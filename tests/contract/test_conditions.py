@@ -265,6 +265,16 @@ def test_w_orders_are_lost_beyond_rounding_only(tableau):
     assert w_orders(replace(tableau, dense=None)).dense == 0
 
 
+@pytest.mark.parametrize("point", POINTS)
+def test_a_dense_output_has_the_order_that_it_has_everywhere(point):
+    """Right at one point only: q_1 + s q_2 with (s - point) v added, v of any sum but 0."""
+    tableau = rosenbrock_w.ROS34PW2
+    first, second = (np.array(row) for row in tableau.dense)
+    moved = (tuple(first - point * 0.1), tuple(second + 0.1))
+    assert w_orders(tableau).dense > 0
+    assert w_orders(replace(tableau, dense=moved)).dense == 0
+
+
 def test_w_orders_are_sought_up_to_the_orders_that_are_stated():
     tableau = rosenbrock_w.ROS34PW2
     orders = w_orders(tableau)
