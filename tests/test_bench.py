@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from odebridge.bench import findings, flowmap, networks, quick, solvers, svg, words
+from odebridge.bench import findings, flowmap, library_page, networks, quick, solvers, svg, words
 from odebridge.bench.quick import run_suite, threads
 from odebridge.bench.record import (
     REPORT,
@@ -414,3 +414,31 @@ def test_bench_quick_in_full_stays_inside_two_minutes(tmp_path):
     rows = read(path).rows
     assert not [row["message"] for row in rows if row["status"] == "error"]
     assert (path / REPORT).stat().st_size > 100_000
+
+
+def test_the_largest_error_is_told_with_its_problem_and_what_others_have_there():
+    def row(problem, method, errors, codes=("OK", "OK"), stiff=True):
+        about = {"problem": problem, "method": method, "rtols": [1e-3, 1e-5], "stiff": stiff}
+        values = {
+            "rtol": [1e-3, 1e-5],
+            "error_over_rtol": errors,
+            "result": list(codes),
+            "mescd": [3.0, 5.0],
+            "f_evals": [9, 9],
+        }
+        return {"part": "library", "configuration": about, "values": values, "status": "ok"}
+
+    rows = [
+        row("hires", "bdf", [2.0, 70.0]),
+        row("hires", "rodas5p", [0.5, 0.25]),
+        row("hires", "scipy:BDF", [5.0, 400.0]),
+        row("orego", "bdf", [3.0, 1e9], ("OK", "MAX_STEPS")),
+        row("lorenz", "dopri8", [1.0, 8.0], stiff=False),
+    ]
+    ended, stiff, other = library_page.sentences(rows)
+    assert ended == "Of 10 solves 9 ended well; the error of ours at the end is in the median 2 tolerances."
+    assert stiff.startswith(
+        "The largest on stiff problems is 70 tolerances (rtol 10⁻⁵), by BDF on HIRES, where Rodas5P has 0.25"
+    )
+    assert stiff.endswith("the peers have up to 400 (SciPy BDF).")
+    assert other == "The largest on other problems is 8 tolerances (rtol 10⁻⁵), by Dopri8 on Lorenz."

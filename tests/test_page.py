@@ -92,7 +92,7 @@ def test_every_figure_has_its_command_and_its_rows(page):
 def test_work_is_compared_at_equal_error_and_never_beyond(page):
     text = page.read_text()
     # Six digits lie inside Rodas5P's two tolerances alone; the others would have to be extrapolated.
-    assert "Fewest evaluations of f for 6 correct digits (mescd), on stiff problems: Rodas5P on hires" in text
+    assert "Fewest evaluations of f for 6 correct digits (mescd), on stiff problems: Rodas5P on HIRES" in text
     assert "Of 8 solves 6 ended well" in text
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from odebridge.bench import versus
+from odebridge.bench import versus, versus_data, versus_findings
 from odebridge.bench.arithmetic import flops
 from odebridge.bench.compare_page import counts_of
 from odebridge.bench.equal import bootstrap
@@ -207,3 +207,20 @@ def test_a_calibrated_law_is_a_row(tmp_path):
     (m,) = measured(found)
     assert "Tsit5, compiled, calibrated" in curves(m, "median")
     assert 0.2 < law_ratio(m, "tsit5", lambda _, r: r["values"]["f_calls"]) < 2.0
+
+
+def test_the_largest_gain_told_is_one_that_is_beyond_the_noise(monkeypatch):
+    def network(steps, error, ratio, interval):
+        about = {"what": "network", "kind": "residual", "gate": "fixed", "steps": steps, "stiff": False}
+        row = {"configuration": about, "values": {"train_seconds": 3.0, "error": {"p99": 2 * error}}, "status": "ok"}
+        return versus_data.Versus(row, error, "RK4", ratio, interval, 1e6)
+
+    every = [network(8, 0.01, 0.5, (0.4, 0.6)), network(2, 0.05, 9.0, (0.2, 30.0)), network(4, 0.03, 2.0, (1.9, 2.1))]
+    monkeypatch.setattr(versus_findings, "versus", lambda m, key: every)
+    monkeypatch.setattr(versus_findings, "curves", lambda m, key: {})
+    monkeypatch.setattr(versus_findings, "said", lambda row: f"K = {row['configuration']['steps']}")
+    monkeypatch.setattr(versus_findings, "error_of", lambda row, key: row["values"]["error"][key])
+    head, text = versus_findings._against([versus_data.Measured("a family", (), (), {"x": [1.0]}, 10, 1.0)])
+    assert head.startswith("In 1 of 1 family some network is faster")
+    assert "the most accurate network (K = 8)" in text
+    assert "The largest gain is at error 0.030 (K = 4): 2 [1.9, 2.1] times" in text

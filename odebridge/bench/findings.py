@@ -258,7 +258,7 @@ def _range(values: Iterable[int]) -> str:
 
 
 def _problem(name: str) -> str:
-    return words.PROBLEMS.get(name, name)
+    return words.problem(name)
 
 
 def _steps(controller: str) -> str:

@@ -32,7 +32,7 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     for name, stiff in dict.fromkeys((r["configuration"]["problem"], bool(r["configuration"]["stiff"])) for r in mine):
         work = {m: w for m, w in ((r["configuration"]["method"], _work_at(r)) for r in mine if _of(r, name)) if w is not None}
         if work:
-            best[stiff][min(work, key=lambda m: work[m])].append(name)
+            best[stiff][min(work, key=lambda m: work[m])].append(words.problem(name))
     out = []
     for stiff, title in ((True, "stiff"), (False, "other")):
         if best[stiff]:
@@ -43,15 +43,46 @@ def sentences(rows: Sequence[Row]) -> list[str]:
             )
     reached = sum(code == "OK" for r in mine for code in r["values"].get("result", []))
     total = sum(len(r["configuration"]["rtols"]) for r in mine)
-    ours = [r["values"] for r in mine if r["values"] and ":" not in r["configuration"]["method"]]
-    pairs = [pair for v in ours for pair in zip(v["error_over_rtol"], v["result"], strict=True)]
-    worst = [error for error, code in pairs if error is not None and code == "OK"]
-    if worst:
-        out.append(
-            f"Of {total} solves {reached} ended well; the error of our own at the end is at most {words.number(max(worst), 2)} "
-            f"times the tolerance, in the median {words.number(median(worst), 2)} times."
-        )
+    ours = [error for r in mine if not _peer(r) for error, _ in _excess(r)]
+    if ours:
+        half = words.number(median(ours), 2)
+        out.append(f"Of {total} solves {reached} ended well; the error of ours at the end is in the median {half} tolerances.")
+    out += [said for stiff, title in ((True, "stiff"), (False, "other")) if (said := _largest(mine, stiff, title))]
     return out
+
+
+def _largest(rows: Sequence[Row], stiff: bool, title: str) -> str | None:
+    """The largest error of ours, in tolerances, with OK; and what the best of ours and the worst peer have on that problem."""
+    found = [(*e, r) for r in rows if bool(r["configuration"]["stiff"]) is stiff for e in _excess(r)]
+    mine = [f for f in found if not _peer(f[2])]
+    if not mine:
+        return None
+    worst, rtol, row = max(mine, key=lambda f: f[0])
+    problem = row["configuration"]["problem"]
+    there = [f for f in found if f[2]["configuration"]["problem"] == problem]
+    least, _, best = min((f for f in there if f[1] == rtol and not _peer(f[2])), key=lambda f: f[0])
+    said = (
+        f"The largest on {title} problems is {words.number(worst, 2)} tolerances (rtol {words.power(rtol)}), by "
+        f"{_method(row)} on {words.problem(problem)}"
+    )
+    said += "" if best is row else f", where {_method(best)} has {words.number(least, 2)}"
+    most, _, peer = max((f for f in there if _peer(f[2])), key=lambda f: f[0], default=(0.0, 0.0, None))
+    return said + ("." if peer is None else f" and the peers have up to {words.number(most, 2)} ({_method(peer)}).")
+
+
+def _method(row: Row) -> str:
+    return words.method(row["configuration"]["method"])
+
+
+def _peer(row: Row) -> bool:
+    return ":" in row["configuration"]["method"]
+
+
+def _excess(row: Row) -> list[tuple[float, float]]:
+    """Error over the tolerance, and the tolerance, of every solve that ended well."""
+    v = row["values"]
+    columns = zip(v.get("error_over_rtol", []), v.get("rtol", []), v.get("result", []), strict=True)
+    return [(e, rtol) for e, rtol, code in columns if e is not None and code == "OK"]
 
 
 def section(rows: Sequence[Row], every: Sequence[Row], merged: bool) -> Section:
@@ -65,7 +96,7 @@ def section(rows: Sequence[Row], every: Sequence[Row], merged: bool) -> Section:
     figures = figures_of(library=[*drawn, key_panel("library-key", entries, 2)] if drawn else [])
     flat = [one for r in of_part(every, PART) for one in _flat(r)]
     columns: dict[str, Callable[[Row], Cell]] = {
-        "problem": lambda r: word(words.PROBLEMS.get(p := str(r["configuration"]["problem"]), p)),
+        "problem": lambda r: word(words.problem(str(r["configuration"]["problem"]))),
         "method": lambda r: word(words.method(r["configuration"]["method"])),
         "rtol": lambda r: cell(r["values"].get("rtol"), words.power),
         "mescd": lambda r: cell(r["values"].get("mescd"), lambda v: f"{v:.2f}"),
@@ -110,7 +141,7 @@ def _picture(rows: Sequence[Row], problem: str) -> str | None:
     mine = [r for r in of_part(rows, PART) if _of(r, problem) and "f_evals" in r["values"]]
     if not mine:
         return None
-    title = words.PROBLEMS.get(problem, problem)
+    title = words.problem(problem)
     described = f"{title}: correct digits against evaluations of f, for {len(mine)} methods."
     with panel(f"library-{problem}", title, described) as drawn:
         for r in mine:

@@ -31,7 +31,7 @@ def work_precision(rows: Rows, problem: str, cost: str) -> str | None:
     if not mine:
         return None
     label = {"time": "time of one solve, seconds", "f_evals": "evaluations of f"}[cost]
-    title = words.PROBLEMS.get(problem, problem)
+    title = words.problem(problem)
     methods = words.listed(sorted({words.method(r["configuration"]["method"]) for r in mine}))
     described = f"{title}: relative error against {label}, log-log, for {methods}."
     with panel(f"wp-{problem}-{cost}", title, described) as drawn:

@@ -177,7 +177,7 @@ def _solvers(rows: Sequence[Row], every: Sequence[Row], merged: bool) -> Section
         return ("all", 1.0) if "lanes" in row["configuration"] else cell(row["configuration"]["rtol"], words.power)
 
     columns: dict[str, Callable[[Row], Cell]] = {
-        "problem": of("configuration", "problem", lambda v: words.PROBLEMS.get(v, str(v))),
+        "problem": of("configuration", "problem", lambda v: words.problem(str(v))),
         "method": method,
         "rtol": rtol,
         "largest relative error": of("values", "relative", two),

@@ -116,8 +116,8 @@ def _against(found: Sequence[Measured]) -> list[str]:
         )
         text += f"percentile of {_known(error_of(best.row, 'p99'))}; the fastest solver as accurate ({best.solver}) takes "
         text += f"{_times(best.ratio, best.interval)} its time{_paid(best)}."
-        fast = max(all_, key=lambda v: v.ratio)
-        if fast is not best and fast.wins:
+        fast = max(winners, key=lambda v: v.ratio, default=best)
+        if fast is not best:
             text += (
                 f" The largest gain is at error {number(fast.error, 2)} ({said(fast.row)}): {_times(fast.ratio, fast.interval)}"
             )

@@ -42,7 +42,17 @@ GATES = {  # the same where more of them are compared
     "srm": "SRM",
     "stepnet": "StepNet (reconstruction)",
 }
-PROBLEMS = {"robertson": "Robertson", "van_der_pol": "van der Pol, µ = 1000", "hires": "HIRES"}
+PROBLEMS = {
+    "robertson": "Robertson", "van_der_pol": "van der Pol, µ = 1000", "hires": "HIRES", "orego": "Oregonator", "pollu": "POLLU",
+    "chemical_akzo_nobel": "chemical Akzo Nobel", "medical_akzo_nobel": "medical Akzo Nobel", "stiff_d6": "STIFF D6",
+    "brusselator_1d": "Brusselator in 1D", "burgers": "Burgers", "lotka_volterra": "Lotka-Volterra", "lorenz": "Lorenz",
+    "henon_heiles": "Hénon-Heiles", "arenstorf": "Arenstorf", "fitzhugh_nagumo": "FitzHugh-Nagumo",
+}  # fmt: skip
+
+
+def problem(name: str) -> str:
+    """How a problem of the catalogue is called where people read."""
+    return PROBLEMS.get(name, name)
 
 
 def method(name: str) -> str:

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from odebridge.tableaus import dirk, explicit, rosenbrock, rosenbrock_w
-from odebridge.tableaus.base import DirkTableau, RosenbrockTableau
 from odebridge.tableaus.conditions import (
     additive_residual,
-    at_infinity,
     check_butcher,
     check_dirk,
     check_rosenbrock,
@@ -282,32 +280,3 @@ def test_w_orders_are_sought_up_to_the_orders_that_are_stated():
         top = max(main, embedded)
         found = w_orders(replace(tableau, order=main, embedded_order=embedded))
         assert found == tuple(min(v, top) for v in orders)
-
-
-def stability(tableau, z, embedded):
-    """R(z) by the weights of the standard form."""
-    if isinstance(tableau, RosenbrockTableau):
-        form = standard_form(tableau)
-        matrix, b = form.alpha + form.gamma, form.b - form.error if embedded else form.b
-    else:
-        matrix, b = implicit_matrix(tableau), np.array(tableau.b_hat if embedded else tableau.b)
-    ones = np.ones(len(b))
-    return 1.0 + z * b @ np.linalg.solve(np.eye(len(b)) - z * matrix, ones)
-
-
-@pytest.mark.parametrize("tableau", [*DIRKS[1:], rosenbrock.RODAS3P, rosenbrock_w.ROS34PW2], ids=lambda t: t.name)
-@pytest.mark.parametrize("embedded", [True, False])
-def test_the_limit_at_infinity_is_the_limit(tableau, embedded):
-    weights = ("b", "b_hat") if isinstance(tableau, DirkTableau) else ("m", "e")
-    moved = spoilt(tableau, *weights) if isinstance(tableau, RosenbrockTableau) else tableau
-    limit = at_infinity(moved, embedded=embedded)
-    assert stability(moved, -1e9, embedded) == pytest.approx(limit, abs=1e-5)
-    if not embedded:
-        assert at_infinity(moved) == limit
-
-
-@pytest.mark.parametrize("size", [1e-12, -1e-12, 1e-6, -1e-6])
-def test_an_unbounded_stability_function_is_told_beyond_rounding(size):
-    tableau = dirk.KVAERNO3
-    limit = at_infinity(replace(tableau, b=(tableau.b[0] + size, *tableau.b[1:])))
-    assert limit == (np.inf if abs(size) > 1e-9 else pytest.approx(at_infinity(tableau), abs=1e-9))
