@@ -25,7 +25,7 @@ class Filter(Controller):
     about smoothness. A try is kept if its error is at most `threshold`. The factor is clipped to [lowest, highest].
     Shapes: everything (b,) float64; without a measured error h' = h, so that on a grid every filter is the identity.
     Source: Soderlind, ACM TOMS 29, 2003, and Soderlind & Wang, J. Comput. Appl. Math. 185, 2006. Soderlind puts the safety
-    into the error's set point; here it multiplies h, as Hairer & Wanner do.
+    into the error's set point; here it multiplies h, as Hairer & Wanner do. ValueError for more than three b or two a.
     Use: `ob.integrate(f, x0, span, controller=ob.control.Filter(b=(0.6, -0.2)))`.
     """
 
@@ -39,6 +39,10 @@ class Filter(Controller):
     retry: float = 1.0  # how much of a rejected error is made up for
     retry_safety: float | None = None  # None: the safety
     scale: float = 1.0  # errors are read times this: the same law at tolerances divided by it
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.b) <= 3 or len(self.a) > 2:
+            raise ValueError(f"Filter: b holds 1 to 3 exponents and a at most 2, got b={self.b} and a={self.a}.")
 
     @property
     def coefficients(self) -> Coefficients:
