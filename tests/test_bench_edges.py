@@ -3,13 +3,18 @@
 import io
 import json
 import math
+import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 from rich.console import Console
+from typer.main import get_command
+from typer.testing import CliRunner
 
+from odebridge import cli
 from odebridge.bench import (
     attention,
     counters,
@@ -23,14 +28,18 @@ from odebridge.bench import (
     networks,
     paired,
     plots,
+    record,
     refinement,
+    report,
     residual,
     residual_training,
     solvers,
     stiffness,
+    stiffness_page,
     suites,
     training,
     versus,
+    versus_findings,
 )  # fmt: skip
 from odebridge.bench.controller_families import kepler
 from odebridge.bench.cost import in_turns, ratio
@@ -42,7 +51,8 @@ from odebridge.bench.resume import begun, finished, unfinished
 from odebridge.bench.runner import Event
 from odebridge.bench.suite import SUITES, Suite
 from odebridge.bench.training import Training
-from odebridge.metrics import profile
+from odebridge.bench.versus_data import Measured
+from odebridge.cli import app, edge
 from odebridge.problems import problem
 from odebridge.train import RECIPES, History
 from tests.rows import row
@@ -183,9 +193,9 @@ def test_a_reference_that_fails_is_no_data(monkeypatch):
         flowmap.make_flow(flowmap.Settings())
 
 
-def test_without_gates_nothing_follows_and_a_profile_of_one_does():
-    seen = profile(paired.build(paired.Settings("digits", None, stem=1, width=4), "fixed", 0), torch.zeros(2, 1, 8, 8))
-    assert attention.follows(replace(seen, steps=[None] * len(seen.steps))) == {"gate_blocks": None, "gate_samples": None}
+def test_without_gates_nothing_follows():
+    seen = SimpleNamespace(nsi=torch.ones(2, 3), steps=[None] * 3)
+    assert attention.follows(seen) == {"gate_blocks": None, "gate_samples": None}
 
 
 def test_batches_of_one_image_do_not_set_statistics():
@@ -197,7 +207,7 @@ def test_batches_of_one_image_do_not_set_statistics():
 
 def test_an_equation_of_few_steps_has_no_correlation():
     sol = SimpleNamespace(ts=torch.arange(5.0), xs=torch.zeros(5, 2), message="It stopped.")
-    with pytest.raises(ValueError, match="only 5 states were kept, too few for a correlation. It stopped"):
+    with pytest.raises(ValueError, match="only 5 states were kept, too few for a correlation"):
         stiffness.walked(problem("robertson"), sol)
     assert list(stiffness.network(7).every_seed) == [7, 8, 9]
 
@@ -516,3 +526,86 @@ def test_the_clock_stops_when_its_time_is_up_and_repeats_nothing_slow(monkeypatc
     monkeypatch.setattr(versus, "_seconds", lambda go, like: 0.1)
     assert [len(v) for v in versus._clock(tiny, "lotka_volterra", 60.0).values["times"].values()] == [3, 3]
     assert [len(v) for v in versus._clock(tiny, "lotka_volterra", 0.0).values["times"].values()] == [1, 1]
+
+
+def test_families_without_a_clock_or_a_good_network_say_so():
+    def said(times):
+        return versus_findings._against([Measured("a family", (), (), times, 0, 0.0)])
+
+    assert said({}) == ["a family: the clock of this family has not been run."]
+    assert said({"x": [1.0]}) == ["a family: no network has a median error below one standard deviation."]
+
+
+def test_what_was_not_measured_of_laws_stiffness_and_costs_is_not_told():
+    about = {"what": "solver", "method": "tsit5", "rtol": 1e-3, "compiled": True, "calibrated": 3, "stiff": True}
+    m = Measured("a", ({"configuration": about, "values": {"median": 0.1, "f_calls": 9}},), (), {}, 0, 0.0)
+    assert versus_findings._laws([m]) == versus_findings._stiff([m]) == versus_findings._cost([m]) == []
+
+
+def test_a_run_of_one_equation_by_one_method_is_told_alone():
+    about = {"what": "equation", "problem": "orego", "settings": {}, "method": "radau5"}
+    rows = [row("stiffness", about, {"reached": 1.0, "steps": 9, "index_and_1/h": 0.5})]
+    assert stiffness_page.sentences([]) == []
+    (said,) = stiffness_page.sentences(rows)
+    assert said.startswith("Implicit method (Radau5)")
+    assert "Oregonator +0.50; with the spectral radius: Oregonator" in said
+    assert list(stiffness_page.section([], rows, False).figures) == []
+
+
+def test_a_cluster_without_a_backend_is_one_of_dask_and_a_run_without_cases_says_how_to_go_on(monkeypatch, tmp_path, capsys):
+    asked = {}
+
+    def suite(out, seed=0, tell=None, *, cluster=None, backend=None):
+        asked.update(cluster=cluster, backend=backend)
+        return tmp_path
+
+    monkeypatch.setitem(sys.modules["odebridge.cli.bench"].SUITES, "nonstiff", suite)
+    done = CliRunner().invoke(app, ["bench", "nonstiff", "--cluster", "tcp://host:8786"])
+    assert (done.exit_code, asked) == (0, {"cluster": "tcp://host:8786", "backend": "dask"})
+    assert f"No case was run; `--resume {tmp_path}` goes on." in done.output
+
+
+def test_the_console_hides_warnings_for_developers_and_no_faults(capsys, monkeypatch):
+    edge._warn("old name", DeprecationWarning)
+    edge._warn("look here", UserWarning)
+    assert capsys.readouterr().err == "odebridge: look here\n"
+    command = get_command(app)
+    command.main(["list", "methods", "rodas5*"], standalone_mode=False)
+    assert "rodas5p" in capsys.readouterr().out
+
+    def broken(*_):
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(cli, "matching", broken)
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        command.main(["list", "methods"], standalone_mode=False)
+
+
+def test_of_several_processes_only_the_first_writes(monkeypatch, tmp_path):
+    history = History([], "done", "", 0.0)
+    monkeypatch.setattr(training, "launched", lambda place: nullcontext((SimpleNamespace(rank=1), place)))
+    monkeypatch.setattr(training, "fit", lambda *_, **how: history if how["keep"] is None else None)
+    assert training.train(Training(), tmp_path, seed=0, device="cpu", progress=print) == (None, history)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_cannot_be_shown_and_numbers_that_json_has_not_are_told(tmp_path):
+    with pytest.raises(ValueError, match=r"part p cannot be shown \(ZeroDivisionError"):
+        report._shown("p", lambda: 1 / 0)
+    folder = RunFolder(tmp_path, "s", {}, "x")
+    folder.append(Row("p", {}, {"a": 0.25}))
+    line = (folder.path / "results.jsonl").read_bytes()
+    assert record._parsed(line)["values"] == {"a": 0.25}
+    assert record._parsed(line.replace(b"0.25", b"1e999")) is None
+
+
+def test_the_best_formula_is_no_worse_than_equal_steps():
+    found = residual.data("linear_spiral", 16, 16)
+    best = residual_training.written(found, 4)
+    (equal,) = residual_training.trained("equal", found, 4, True, [0], residual_training.Budget(1, 4))
+    assert best["formula"] in residual.formulas(4)
+    chosen = [residual.built("equal", found, hs, True, 0) for hs in ([1.0] * 4, residual.formulas(4)[best["formula"]])]
+    marks = [residual_training.judged(walk, found.choose, found)["rms"] for walk in chosen]
+    assert marks[1] <= marks[0]
+    assert sum(equal["h"]) == pytest.approx(1.0)
+    assert equal["parameters"] == best["parameters"] == 0
