@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -118,17 +115,6 @@ def test_our_loosest_tolerance_bounds_the_time_where_it_is_better_than_asked(con
     loose = Contest(contest.name, contest.problem, contest.truth, 1.0, (0.9,), contest.contenders[:2], contest.ours)
     row = next(r for r in verdicts(loose, cells) if r["contender"] == contest.ours)
     assert row["status"] == "more accurate at its loosest tolerance"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("script", ["single", "nonstiff", "ensembles"])
-def test_the_scripts_run_in_their_quick_size(script, tmp_path):
-    path = Path(__file__).parents[1] / "benchmarks" / f"{script}.py"
-    only = {"single": "hires", "nonstiff": "lotka_volterra", "ensembles": "hires"}[script]
-    command = [sys.executable, str(path), "--quick", "--minutes", "0.3", "--only", only, "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "table.md").exists()
 
 
 def test_published_end_states_are_what_single_compares_with():
