@@ -31,6 +31,7 @@ from gpu_operations import operations
 from gpu_page import figures, read
 
 import odebridge as ob
+from odebridge.bench.contests import peers
 from odebridge.bench.environment import environment
 from odebridge.integrate.engine import build
 
@@ -84,7 +85,7 @@ def limited(seconds: float) -> Iterator[None]:
 
 def about(device: str, cores: int) -> dict[str, Any]:
     """The first row: where the others were measured."""
-    found: dict[str, Any] = {"environment": environment(), "torch": torch.__version__, "threads": cores}
+    found: dict[str, Any] = {"environment": environment(), "torch": torch.__version__, "threads": cores, "peers": peers()}
     found["kernel"] = f"odebridge, {device} kernel"
     if device == "cuda":
         found |= {"card": torch.cuda.get_device_name(), "cuda": torch.version.cuda}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 HERE = Path(__file__).parent
@@ -21,15 +22,36 @@ def read(path: Path = RECORD) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def line(row: dict[str, Any]) -> str:
-    """One solver at one size."""
-    head = f"| {row['case']} | {row['b']} | {row['solver']} "
-    if "seconds" not in row:
-        return head + f"| - | | | | {row['failed'].translate({10: ' ', 124: '/'})} |"
-    low, high = (row["b"] / row[k] for k in ("high", "low"))
-    note = f"{row['lost']} of the checked are NaN" if row["lost"] else ""
-    spread = f"{low:.3g} to {high:.3g} ({row['n']})"
-    return head + f"| {row['per_second']:.3g} | {spread} | {row['error']:.1e} | {row['first']:.2f} | {note} |"
+def pivot(rows: list[dict[str, Any]], case: str) -> list[str]:
+    """One case: a line for each size, a column for each solver; below, the errors at the largest size that each has reached."""
+    mine = [r for r in rows if r.get("case") == case and ("seconds" in r or "failed" in r)]
+    solvers, sizes = list(dict.fromkeys(r["solver"] for r in mine)), sorted({r["b"] for r in mine})
+    by = {(r["solver"], r["b"]): r for r in mine}
+    lines = [f"| {case}: batch | {' | '.join(solvers)} |", "| --- " * (1 + len(solvers)) + "|"]
+    lines += [f"| {b} | {' | '.join(cell(by.get((s, b))) for s in solvers)} |" for b in sizes]
+    errors = {r["solver"]: f"{r['error']:.1e}" for r in mine if "seconds" in r}
+    return [*lines, f"| error | {' | '.join(errors.get(s, '') for s in solvers)} |", ""]
+
+
+def cell(row: dict[str, Any] | None) -> str:
+    """Trajectories per second, or the kind of the failure."""
+    if row is None:
+        return ""
+    if "failed" in row:
+        return f"failed ({row['failed'].split(':')[0]})"
+    three = float(f"{row['per_second']:.3g}")
+    return f"{three:,.0f}" + (f" ({row['lost']} NaN)" if row["lost"] else "")
+
+
+def spread(rows: list[dict[str, Any]]) -> str:
+    """How far the calls of a cell lie apart, over its median: in the middle and at most, for our kernel and for all."""
+    some = [((r["high"] - r["low"]) / r["seconds"], r["solver"]) for r in rows if r.get("n", 0) > 1]
+    mine = [v for v, solver in some if solver == rows[0]["kernel"]]
+    if not mine:
+        return ""
+    every = [v for v, _ in some]
+    ours, all_ = (f"{100 * median(v):.0f} % (at most {100 * max(v):.0f} %)" for v in (mine, every))
+    return f"The slowest and the fastest call of a cell lie {ours} of its median apart for our kernel, and {all_} for all."
 
 
 def tries(rows: list[dict[str, Any]]) -> list[str]:
@@ -52,20 +74,13 @@ def tries(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def figures(rows: list[dict[str, Any]]) -> str:
-    """Both tables, with the machine; without the sizes that were skipped."""
+    """The tables, with the machine; without the sizes that were skipped."""
     about, cases = rows[0], [r["case"] for r in rows if "operations" in r]
-    shown = sorted((r for r in rows if "seconds" in r or "failed" in r), key=lambda r: (cases.index(r["case"]), r["b"]))
     where = f"{about['card']}, CUDA {about['cuda']}, " if "card" in about else ""
-    lines = [
-        f"{where}{about['environment']['cpu']}, torch {about['torch']}.",
-        "",
-        "| case | batch | solver | trajectories per second | range (calls) | error | first call, s | |",
-        "|---|---|---|---|---|---|---|---|",
-        *map(line, shown),
-        "",
-        *tries(rows),
-    ]
-    return "\n".join(lines) + "\n"
+    peers = "".join(f", {name} {version}" for name, version in about.get("peers", {}).items())
+    head = f"{where}{about['environment']['cpu']}, torch {about['torch']}{peers}. Trajectories per second:"
+    tables = [line for case in cases for line in pivot(rows, case)]
+    return "\n".join([head, "", *tables, spread(rows), "", *tries(rows)]) + "\n"
 
 
 def updated(text: str) -> str:
