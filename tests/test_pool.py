@@ -5,21 +5,25 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import warnings
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
-from odebridge.bench import library, versus
+from odebridge.bench import library, pool, versus
 from odebridge.bench.compare_page import counts_of
+from odebridge.bench.interrupt import quiet_after_ctrl_c
 from odebridge.bench.limit import Overdue, limited
 from odebridge.bench.pool import How, only, run_parts, shard_of, share
 from odebridge.bench.quick import run_suite
 from odebridge.bench.record import RESULTS, read
 from odebridge.bench.report import in_order, latest, render
 from odebridge.bench.resume import finished, remaining
-from odebridge.bench.runner import Case, Outcome, Part
+from odebridge.bench.runner import Case, Outcome, Part, run_case
 from odebridge.bench.suite import SUITES, Suite
 
 
@@ -239,3 +243,182 @@ def test_the_standard_sizes_leave_out_what_explains_nothing_more():
     assert not {"tsit5", "dopri8"} & set(stiff)
     robertson = [r for r in versus.solvers(versus.settings("standard", 0, "cpu"), "robertson") if r["method"] == "tsit5"]
     assert len(robertson) == 1
+
+
+class Backend:
+    """What joblib gives and takes, without its processes. broken: the number of outcomes after which a worker dies."""
+
+    def __init__(self, broken=None):
+        self.broken, self.calls = broken, []
+
+    def __call__(self, jobs, **options):
+        self.calls.append((jobs, options))
+
+        def work(tasks):
+            for i, (run, given, more) in enumerate(list(tasks)):
+                if i == self.broken:
+                    raise TerminatedWorkerError("killed")
+                yield run(*given, **more)
+
+        return work
+
+
+class TerminatedWorkerError(Exception):
+    """As joblib's."""
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Work that is spread out runs in this process."""
+
+    def use(broken=None):
+        backend = Backend(broken)
+        monkeypatch.setattr(pool, "_parallel", backend)
+        return backend
+
+    return use
+
+
+def test_after_a_worker_died_the_rest_runs_one_by_one(here):
+    backend = here(2)
+    rows = rows_of(How(jobs=2), a_part(4))
+    assert [r.order for r in rows] == [0, 1, 2, 3]
+    assert [r.status for r in rows] == ["ok", "ok", "ok", "error"]
+    assert rows[3].message == "ZeroDivisionError: three"
+    assert [jobs for jobs, _ in backend.calls] == [2, 2, 2]
+
+
+def test_a_case_that_kills_its_own_process_is_a_row(here):
+    here(0)
+    rows = rows_of(How(jobs=2), a_part(2))
+    assert [r.status for r in rows] == ["error", "error"]
+    assert all(r.message == DIED for r in rows)
+
+
+DIED = "TerminatedWorkerError: a worker process died of this case (TerminatedWorkerError)"
+
+
+def test_no_case_is_begun_one_by_one_when_it_is_too_late(here, monkeypatch):
+    here(1)
+    monkeypatch.setattr(pool.time, "monotonic", iter([0.0, 0.0, *[1e6] * 20]).__next__)
+    monkeypatch.setattr(pool, "_worked", lambda i, piece, until, home: (i, run_case(piece[0], piece[2], piece[1], 1.0)))
+    rows = []
+    run_parts([a_part(4)], How(jobs=2, minutes=1.0), rows.append, ignore)
+    assert [r.order for r in rows] == [0]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit])
+def test_ctrl_c_is_no_death_of_a_worker(here, monkeypatch, error):
+    def work(_tasks):
+        raise error
+        yield
+
+    monkeypatch.setattr(pool, "_parallel", lambda jobs, **options: work)
+    with pytest.raises(error):
+        list(pool._everywhere([(a_part(1), 0, a_part(1).cases[0])], How(jobs=2), float("inf")))
+
+
+@pytest.mark.parametrize("backend", ["dask", "ray"])
+def test_a_cluster_that_is_not_installed_is_a_sentence(monkeypatch, backend):
+    monkeypatch.setattr(pool, "optional", lambda name: None)
+    with pytest.raises(ValueError, match=f"{backend}' is not installed; pip install {backend}"):
+        rows_of(How(backend=backend))
+
+
+class Opened:
+    """Something that is opened and closed, and says so."""
+
+    def __init__(self, log, name):
+        self.log, self.name = log, name
+
+    def __enter__(self):
+        self.log.append(f"open {self.name}")
+        return self
+
+    def __exit__(self, *_):
+        self.log.append(f"close {self.name}")
+
+
+@pytest.mark.parametrize(("jobs", "cluster"), [(3, None), (-1, None), (1, "tcp://host:8786")])
+def test_dask_gets_a_cluster_of_its_own_or_the_one_of_the_address(monkeypatch, here, jobs, cluster):
+    log, made = [], []
+
+    def local(**options):
+        made.append(options)
+        return Opened(log, "cluster")
+
+    def client(where):
+        made.append(where if isinstance(where, str) else where.name)
+        return Opened(log, "client")
+
+    here()
+    monkeypatch.setattr(pool, "optional", {"distributed": SimpleNamespace(LocalCluster=local, Client=client)}.__getitem__)
+    monkeypatch.setattr(pool.joblib, "cpu_count", lambda: 5)
+    monkeypatch.setattr(pool.joblib, "parallel_config", lambda backend: Opened(log, backend))
+    rows = rows_of(How(jobs=jobs, backend="dask", cluster=cluster), a_part(2))
+    assert told(rows) == told(rows_of(How(), a_part(2)))
+    own = {"n_workers": 5 if jobs == -1 else jobs, "threads_per_worker": 1, "dashboard_address": None}
+    assert made == ([own, "cluster"] if cluster is None else [cluster])
+    opened = [*(["open cluster"] if cluster is None else []), "open client", "open dask"]
+    assert log == opened + [text.replace("open", "close") for text in reversed(opened)]
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_ray_is_begun_once(monkeypatch, here, running):
+    log = []
+    ray = SimpleNamespace(is_initialized=lambda: running, init=lambda **options: log.append(options))
+    register = SimpleNamespace(register_ray=lambda: log.append("registered"))
+    here()
+    monkeypatch.setattr(pool, "optional", {"ray": ray, "ray.util.joblib": register}.__getitem__)
+    monkeypatch.setattr(pool.joblib, "parallel_config", lambda backend: Opened([], backend))
+    assert told(rows_of(How(backend="ray", cluster="auto"), a_part(2))) == told(rows_of(How(), a_part(2)))
+    assert log == [*([] if running else [{"address": "auto", "ignore_reinit_error": True}]), "registered"]
+
+
+def test_a_worker_begins_nothing_after_the_end_and_leaves_ctrl_c_to_who_sent_it(monkeypatch):
+    part, asked = a_part(2), []
+    piece = (part, 1, part.cases[1])
+    monkeypatch.setattr(pool.signal, "signal", lambda *given: asked.append(given))
+    assert pool._worked(4, piece, time.time() - 1.0, os.getpid()) == (4, None)
+    i, row = pool._worked(4, piece, time.time() + 60.0, os.getpid())
+    assert (i, row.order, row.values["square"]) == (4, 1, 1)
+    assert (signal.SIGINT, signal.SIG_IGN) not in asked  # this is the process that gave the work
+    pool._worked(4, piece, None, os.getpid() + 1)
+    assert (signal.SIGINT, signal.SIG_IGN) in asked
+
+
+def test_outside_the_main_thread_nothing_is_changed_and_nothing_is_bounded():
+    found = []
+
+    def elsewhere():
+        hook, shown = threading.excepthook, warnings.showwarning
+        with quiet_after_ctrl_c(), limited(1e-3):
+            time.sleep(0.05)
+            found.append((threading.excepthook is hook, warnings.showwarning is shown))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert found == [(True, True)]
+
+
+def test_after_ctrl_c_threads_and_warnings_are_silent_and_before_it_they_are_not(monkeypatch):
+    said = []
+    monkeypatch.setattr(threading, "excepthook", lambda given: said.append("a thread died"))
+    monkeypatch.setattr(warnings, "showwarning", lambda *given, **more: said.append("a warning"))
+    before = signal.getsignal(signal.SIGINT)
+
+    def both():
+        threading.excepthook(None)
+        warnings.showwarning("text", UserWarning, "file", 1)
+
+    with quiet_after_ctrl_c():
+        both()
+        assert said == ["a thread died", "a warning"]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        both()
+    assert said == ["a thread died", "a warning"]
+    assert signal.getsignal(signal.SIGINT) is before
+    both()
+    assert len(said) == 4

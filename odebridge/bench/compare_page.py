@@ -60,9 +60,8 @@ def section(every: Sequence[Row]) -> Section | None:
 def counts_of(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The counts among the values of a row: what two runs with one seed must agree on."""
     yield from ((k, values[k]) for k in sorted(COUNTS & values.keys()))
-    for name in ("cells",):
-        for one in values.get(name, ()):
-            yield f"{one.get('contender')} {one.get('rtol')}", sorted(one.get("counts", {}).items())
+    for one in values.get("cells", ()):
+        yield f"{one.get('contender')} {one.get('rtol')}", sorted(one.get("counts", {}).items())
 
 
 def _time(row: Row) -> float | None:

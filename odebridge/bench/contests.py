@@ -190,9 +190,11 @@ def one_thread() -> Generator[None]:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(before)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _silent(_text: str) -> None:

@@ -109,10 +109,8 @@ def _share(r: Row, law: str) -> Cell:
     return cell(r["values"].get("rejected", {}).get(law), lambda v: f"{100 * v:.1f} %")
 
 
-def _bars(rows: Sequence[Row], method: str) -> str | None:
+def _bars(rows: Sequence[Row], method: str) -> str:
     mine = sorted(finished(rows, method), key=lambda r: r["values"]["ratios"][TUNED]["ratio"])
-    if not mine:
-        return None
     title = words.method(method)
     with panel(
         f"controllers-{method}", f"{title}: work at equal error", f"Ratios of f evaluations by family, {title}."

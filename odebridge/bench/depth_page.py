@@ -42,7 +42,8 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     out = []
     for about, by in schemes(rows):
         out.append(f"{said(about)}; {max(map(len, by.values()))} seeds; trained by Euler steps, tested by {about['method']}.")
-        told = [f"{name(s)} {words.between(v.mean, v.low, v.high, 1)}" for s in by if (v := lost(by[s]))]
+        every = {name(s): lost(mine) for s, mine in by.items()}
+        told = [f"{scheme} {words.between(v.mean, v.low, v.high, 1)}" for scheme, v in every.items()]
         out.append(f"Points of accuracy lost with adaptive steps at rtol {about['rtol']:g}: {'; '.join(told)}.")
         cost = [f"{name(s)} {fmean(sum(r['values']['f_evals']) for r in mine.values()):.0f}" for s, mine in by.items()]
         out.append(f"Evaluations of a block an image, all stages together: {'; '.join(cost)}.")
@@ -67,10 +68,8 @@ def section(rows: Sequence[Row], every: Sequence[Row], merged: bool) -> Section:
     return Section("depth", TITLE, {}, sentences(rows), figures_of(depth=drawn), [table])
 
 
-def _picture(number: int, by: BySchemes) -> str | None:
+def _picture(number: int, by: BySchemes) -> str:
     """Points lost, a mark for every seed."""
-    if not by:
-        return None
     described = "Points of accuracy that a network loses by adaptive steps, by how it was trained; every seed as a mark."
     with panel(f"depth-{number}", "Lost by another solver", described) as drawn:
         for i, mine in enumerate(by.values()):

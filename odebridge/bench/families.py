@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from odebridge.bench.contest import first
 from odebridge.integrate import integrate
@@ -45,8 +44,3 @@ def alone(name: str) -> tuple[Problem, np.ndarray]:
     task = problem(name).batched()
     assert task.reference is not None
     return task, task.reference.numpy()
-
-
-def one_thread() -> None:
-    """PyTorch on one thread; NumPy and XLA are told by the environment, before they are imported."""
-    torch.set_num_threads(1)

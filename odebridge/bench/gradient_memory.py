@@ -38,7 +38,10 @@ def part(size: str) -> Part:
 
 def _apart(name: str, b: int, rtol: float, length: float, left: float) -> Outcome:
     words = [sys.executable, "-m", "odebridge.bench.gradient_memory", name, str(b), str(rtol), str(length)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=left, check=False)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=left, check=False)
+    except subprocess.TimeoutExpired:
+        return Outcome(status="failed", message=f"no gradient after {left:.3g} s")
     if done.returncode != 0:
         return Outcome(status="failed", message=done.stderr.strip()[-300:])
     return Outcome(json.loads(done.stdout.splitlines()[-1]))

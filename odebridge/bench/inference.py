@@ -114,7 +114,7 @@ def rank_interval(x: Sequence[float], y: Sequence[float]) -> Interval:
     and the interval is then too narrow. Use: `rank_interval(tns, accuracies)`.
     """
     r, n = rank(x, y), len(x)
-    if math.isnan(r) or n < 5 or abs(r) >= 1.0:
+    if math.isnan(r) or n < 5 or abs(r) >= 1.0 - 1e-12:  # a perfect one may be off by a rounding
         return Interval(r, math.nan, math.nan, math.nan, n)
     reach = 1.959964 * math.sqrt((1.0 + r * r / 2.0) / (n - 3))
     low, high = math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach)

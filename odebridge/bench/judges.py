@@ -167,9 +167,7 @@ def tns_predicts(rows: Sequence[Row]) -> Found | None:
         if len(gated) < 5:
             return None
         v = _numbers(inference.rank_interval(*zip(*pairs, strict=True)))
-        inner = (
-            f"; gated networks alone {_figure(_numbers(inference.rank_interval(*zip(*gated, strict=True))))}" if gated else ""
-        )
+        inner = f"; gated networks alone {_figure(_numbers(inference.rank_interval(*zip(*gated, strict=True))))}"
         return Found(said(about), f"{v[3]} networks", f"rank correlation {_figure(v)}{inner}", _by_bounds(v, 0.0))
     return None
 

@@ -89,9 +89,7 @@ def section(rows: Sequence[Row], every: Sequence[Row], merged: bool) -> Section:
     return Section("tickets", TITLE, {}, sentences(rows), figures_of(tickets=drawn), [table])
 
 
-def _picture(number: int, by: Chosen) -> str | None:
-    if not by:
-        return None
+def _picture(number: int, by: Chosen) -> str:
     described = "Test accuracy against the share of the blocks that keep SE, by how they were chosen; every seed as a mark."
     with panel(f"tickets-{number}", "Attention in a share of the blocks", described) as drawn:
         axes = drawn.axes
