@@ -235,7 +235,8 @@ def _solution(walks: list[list[Walk]], course: Course, times: Tensor | None, sav
         codes[i] = int(code)
         if code == Result.OK:
             x1[i] = torch.from_numpy(last.y).reshape(shape) if last else x0[i]
-        elif last is not None:
+        else:
+            assert last is not None  # a span without a length is OK
             advice = f"was given up: {last.message}" if last.message else None
             h = abs(last.ts[-1] - last.ts[-2]) if times is None and len(last.ts) > 1 else math.nan
             failures.append(Failure(i, code, float(end[i]), float(h), None, advice))

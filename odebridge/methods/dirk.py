@@ -89,9 +89,10 @@ class Dirk:
     does, being a stage: there a filter would make the error of a stiff component seem smaller than it is by 1 + gamma h |J|.
 
     On a `Split(stiff, nonstiff)` field a tableau with an explicit partner is an IMEX pair: J and Newton see the stiff part
-    only (so does a given `jacobian`), and what the explicit weights add to the last stage is not filtered. Shapes: x (b, *s); h a float or (b,). Source: Kennedy & Carpenter, NASA/TM-2016-219173.
-    Caveat: stage order 2, so that on very stiff problems the order falls towards 2. With a mass matrix the dense output is
-    the parabola through a stage. Use: `ob.integrate(f, x0, (0.0, 1e5), method="kvaerno5")`.
+    only (so does a given `jacobian`), and what the explicit weights add to the last stage is not filtered. Shapes: x (b, *s);
+    h a float or (b,). Source: Kennedy & Carpenter, NASA/TM-2016-219173. Caveat: stage order 2, so that on very stiff problems
+    the order falls towards 2. With a mass matrix the dense output is the parabola through a stage.
+    Use: `ob.integrate(f, x0, (0.0, 1e5), method="kvaerno5")`.
     """
 
     tableau: DirkTableau

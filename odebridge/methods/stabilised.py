@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,7 +38,7 @@ class _Lanes(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Stabilised:
+class _Stabilised(ABC):
     """D_j = mu_j D_(j-1) + nu_j D_(j-2) + h (mu~_j f(t + c_(j-1) h, x + D_(j-1)) + gamma~_j f(t, x)),  x1 = x + D_s."""
 
     radius: Radius | None = None
@@ -74,18 +75,18 @@ class _Stabilised:
         if self.radius is not None and not callable(self.radius):
             raise TypeError(f"radius: must be a function of (t, x) that returns (b,), got {self.radius!r}.")
 
+    @abstractmethod
     def stages(self, reach: Float[Tensor, " b"]) -> Int[Tensor, " b"]:
         """The least stage number that is stable for h times the spectral radius, (b,) float64 -> (b,) int64."""
-        raise NotImplementedError
 
+    @abstractmethod
     def bound(self, stages: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
         """The largest h times spectral radius that stage numbers (b,) are used for."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def coefficients(most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """mu, nu, mu~ and gamma~, (most + 1, most + 1) float64 each, [j, s] = stage j of the method with s stages."""
-        raise NotImplementedError
 
     def start(self, field: System, t: Any, x: Tensor) -> Spectrum | None:
         """Nothing known yet: the first step estimates."""
