@@ -1,4 +1,4 @@
-"""Fields, events, saves and gradients at the edge of what they promise: nothing moves, nothing is needed, nothing is reached."""
+"""Fields, events, saves, gradients and methods at the edge of their promises: nothing moves, or is needed, or is reached."""
 
 import functools
 import math
@@ -155,9 +155,10 @@ def test_a_grid_does_not_look_at_tensors_that_a_span_would():
 # Methods between their nodes, and where their iteration does not end
 
 
-@pytest.mark.parametrize(
-    "method", [Corrected(explicit.RK4, lambda t, x, s: 0.0 * x), "verlet", "leapfrog", "yoshida4"], ids=str
-)
+PLAIN = Corrected(explicit.RK4, lambda t, x, slope: 0.0 * x)
+
+
+@pytest.mark.parametrize("method", [PLAIN, "verlet", "leapfrog", "yoshida4"], ids=str)
 def test_dense_output_of_methods_without_an_error_estimate(method):
     """The cubic through both ends: exact there, third order between."""
     f = (lambda t, x: torch.stack([x[:, 1], -x[:, 0]], 1)) if isinstance(method, Corrected) else ob.Separable(
@@ -169,6 +170,7 @@ def test_dense_output_of_methods_without_an_error_estimate(method):
     assert torch.equal(sol.xs[:, 2], sol.x1)
     assert torch.equal(sol.xs[:, 0], ob.integrate(f, x0, (0.0, 0.05), **options).x1)
     assert float(sol.xs[0, 1, 0]) == pytest.approx(math.cos(0.33), abs=1e-3)
+    assert PLAIN.dense_order == 3
 
 
 @pytest.mark.parametrize("kind", [RKC2, RKL2])
@@ -191,6 +193,13 @@ def test_a_corrector_that_does_not_settle_is_a_failure_and_no_answer():
     assert sol.result.tolist() != [ob.Result.OK] or abs(float(sol.x1)) < 1e-6
     fine = ob.integrate(lambda t, x: -0.1 * x, ones(1, 1), (0.0, 20.0), rtol=1e-10, atol=1e-10, **options)
     assert float(fine.x1) == pytest.approx(math.exp(-2.0), rel=1e-6)
+
+
+def test_before_the_first_step_a_collocation_method_has_nothing_to_forget():
+    method, x = METHODS["radau5"], ones(2, 3)
+    memory = method.restart(method.start(None, 0.0, x), torch.tensor([True, False]))
+    assert memory.held is None
+    assert bool(memory.careful.all())
 
 
 def test_nothing_added_is_the_state_itself():

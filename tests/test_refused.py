@@ -79,7 +79,8 @@ NUMBERS = {
         ValueError, "Forward does not differentiate events; use ob.Replay",
     ),
     "t spread over the components": (
-        solved(lambda t, x, a: t * x * a, WIDE, args=WIDE[:, :1]), ValueError, r"field: fails for the first \d+ trajectories alone.*t\[:, None\]"
+        solved(lambda t, x, a: t * x * a, WIDE, args=WIDE[:, :1]), ValueError,
+        r"field: fails for the first \d+ trajectories alone.*t\[:, None\]",
     ),
 }  # fmt: skip
 NESTS = {
@@ -93,17 +94,20 @@ NESTS = {
         solved(lambda t, x: x, NEST, nonnegative=(torch.ones(5).bool(), True)), ValueError, r"nonnegative: .*\(2,\).*got \(5,\)"
     ),
     "atol of words": (
-        solved(lambda t, x: x, NEST, atol=(1e-6, "b")), TypeError, r"atol\[1\]: must be a number or a tensor, got 'b' of type str"
+        solved(lambda t, x: x, NEST, atol=(1e-6, "b")), TypeError,
+        r"atol\[1\]: must be a number or a tensor, got 'b' of type str",
     ),
 }  # fmt: skip
 T = torch.tensor([0.0, 1.0], dtype=D)
 Y = torch.ones(2, dtype=D)
 DROP_IN = {
     "events of SciPy": (
-        lambda: odeint(decay, Y, T, method="scipy_solver", event_fn=lambda t, y: y[0] - 0.5), ValueError, "'scipy_solver' has no"
+        lambda: odeint(decay, Y, T, method="scipy_solver", event_fn=lambda t, y: y[0] - 0.5), ValueError,
+        "'scipy_solver' has no"
     ),
     "SciPy that fails": (
-        lambda: odeint(lambda t, y: y * y * 10, Y, T, method="scipy_solver", options={"solver": "RK45"}), RuntimeError, "scipy_solver: "
+        lambda: odeint(lambda t, y: y * y * 10, Y, T, method="scipy_solver", options={"solver": "RK45"}), RuntimeError,
+        "scipy_solver: ",
     ),
     "SciPy without an end": (
         lambda: odeint(lambda t, y: torch.sin(1e5 * t) * y, Y, T, method="scipy_solver", options={"max_num_steps": 3}),
@@ -138,7 +142,8 @@ LEARNING = {
     "cbam of no width": (lambda: CBAM(8, 0), ValueError, "reduction must be at least 1, got 0"),
     "dia of no width": (lambda: DIA(8, 0), ValueError, "reduction must be at least 1, got 0"),
     "times of each with steps": (
-        lambda: Solver("rk4", steps=2).path(decay, X, torch.zeros(3, 2)), ValueError, r"times: with steps=2 they are shared.*\(3, 2\)"
+        lambda: Solver("rk4", steps=2).path(decay, X, torch.zeros(3, 2)), ValueError,
+        r"times: with steps=2 they are shared.*\(3, 2\)"
     ),
     "weight decay": (
         lambda: Plan(8, 1, 4, 1e-3, "adamw", -1.0, "cosine", None), ValueError, "weight_decay must be a finite number.*got -1.0"

@@ -114,7 +114,9 @@ class Quadrature(Recorder):
             x, a = self.field.split(ids, t, z)
             self._add(ids, t, x, a * per_sample(-weight * tried.dt[index] * self.scale[tried.ids[index]], a))
 
-    take_many = take  # a sum does not mind how many steps of a trajectory come at once
+    def take_many(self, kept: Attempt) -> None:
+        """A sum does not mind how many steps of a trajectory come at once."""
+        self.take(kept)
 
     def _add(self, ids: Tensor, t: Tensor, x: Tensor, a: Tensor) -> None:
         with torch.enable_grad():

@@ -164,7 +164,10 @@ def _tasks(
     nodes = [t0, *sorted((d for d in jumps if min(t0, t1) < d < max(t0, t1)), key=lambda d: sign * d), t1]
 
     def number(v: Any) -> float | None:
-        return None if v is None else float(torch.as_tensor(v).reshape(-1)[i if torch.as_tensor(v).dim() else 0])
+        if v is None:
+            return None
+        values = torch.as_tensor(v, dtype=torch.float64)
+        return float(values[i] if values.dim() else values)
 
     def piece(k: int) -> Task:
         a, b = nodes[k], nodes[k + 1]

@@ -94,7 +94,7 @@ def walk(method: str, task: Task) -> Walk:
             if fun.finite and not isinstance(error, np.linalg.LinAlgError):
                 raise
             stop, message = "singular" if fun.finite else "not_finite", str(error)
-    stop = "not_finite" if stop in ("step", "newton") and not fun.finite else stop
+    stop = "not_finite" if stop in ("step", "newton", "max_steps") and not fun.finite else stop
     if not stop and solver is not None and not np.isfinite(solver.y).all():
         stop = "not_finite"  # LSODA carries on with NaN and calls it a success
     notes = [message, *sorted({str(w.message) for w in said})]

@@ -95,10 +95,8 @@ class _Stabilised(ABC):
         zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         return Spectrum(zero, torch.zeros_like(x), torch.full_like(zero, AGE, dtype=torch.int64), zero > 0.0)
 
-    def restart(self, memory: Spectrum | None, mask: Bool[Tensor, " b"]) -> Spectrum | None:
+    def restart(self, memory: Spectrum, mask: Bool[Tensor, " b"]) -> Spectrum:
         """After a jump of the field the estimate is stale."""
-        if memory is None:
-            return None
         return memory._replace(age=torch.where(mask, AGE, memory.age), here=memory.here & ~mask)
 
     def step(self, field: System, t: Any, x: Tensor, dt: Any, h: Any, slope: Tensor, memory: Spectrum | None) -> Step:
