@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import odebridge as ob
+from odebridge.compat.torchdiffeq import odeint, odeint_adjoint
 from odebridge.integrate.events import _takes_three
 from odebridge.integrate.fused import Fused
 from odebridge.integrate.leaves import hides_leaves
@@ -238,3 +239,14 @@ def test_compiled_tries_whose_sizes_keep_their_graph_are_eager_and_say_so():
     with pytest.warns(RuntimeWarning, match="compile=True: tries whose sizes keep their graph are made by the eager loop"):
         compiled = ob.integrate(lambda t, x: -x, x0, (0.0, 1.0), compile=True, gradient=ob.Direct())
     assert torch.equal(plain.x1, compiled.x1)
+
+
+def test_the_drop_in_for_one_time_a_method_of_ones_own_and_an_event_at_the_start():
+    y0, now = torch.tensor([1.0, 2.0], dtype=D), torch.tensor([0.5], dtype=D)
+    assert torch.equal(odeint(lambda t, y: -y, y0, now, method="scipy_solver"), y0[None])
+    two = torch.tensor([0.0, 1.0], dtype=D)
+    by_name, by_object = (odeint(lambda t, y: -y, y0, two, method=m) for m in ("rodas5p", METHODS["rodas5p"]))
+    assert torch.equal(by_name, by_object)
+    t, y = odeint_adjoint(lambda t, y: -y, y0, two, event_fn=lambda t, y: y[0] - 1.0)
+    assert float(t) == 0.0
+    assert torch.equal(y, torch.stack([y0, y0]))
