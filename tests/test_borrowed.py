@@ -93,6 +93,17 @@ def test_a_field_that_stops_being_finite_ends_with_its_code(method, save):
     assert sol.result.tolist() == [int(ob.Result.NOT_FINITE)]
 
 
+@pytest.mark.peers
+def test_cvode_is_stopped_where_its_differences_are_never_finite():
+    """520 calls for one Jacobian, all of them infinite."""
+    installed("sundials:BDF")
+    sol = ob.integrate(
+        lambda t, x: torch.where(t[:, None] > 0.0, torch.inf, -x), torch.ones(1, 520, dtype=D), (0.0, 1.0),
+        method="sundials:BDF", throw=False,
+    )  # fmt: skip
+    assert sol.result.tolist() == [int(ob.Result.NOT_FINITE)]
+
+
 def test_a_users_mistake_is_not_a_failure_of_the_library():
     """A ValueError of the field, all its values finite, reaches the caller as it is."""
 

@@ -1,5 +1,6 @@
 """Parts of networks, recipes, data and metrics: formulas where an option is left out, and what they refuse."""
 
+import importlib
 from dataclasses import replace
 
 import numpy as np
@@ -134,7 +135,7 @@ def test_a_learned_law_needs_a_span():
     seen = Observation(0, 0.0, torch.ones(2, 3), torch.ones(2, 3), 0.25, None, None, None, None, 1.0, None)
     assert law(seen, None) == (0.25, None)  # a grid owns the clock
     with pytest.raises(ValueError, match="reads the last try, which only a span"):
-        features(seen, 2.0, torch.ones(2), 1.0, None, None)
+        features(seen, 2.0, torch.ones(2), torch.ones(2), 1.0, (), None)
 
 
 def test_a_resumed_law_accepts_as_the_one_inside():
@@ -300,3 +301,14 @@ def test_memory_that_runs_out_is_not_a_damaged_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(folders.Image, "open", full)
     with pytest.raises(MemoryError):
         folders.decoded("a.png", 8)
+
+
+def test_a_hamiltonian_recipe_counts_forces_of_a_separable_energy_and_gradients_of_a_whole_one():
+    for energy, method in (("separable", "verlet"), ("any", "rk4")):
+        task = RECIPES["hnn"].task("pendulum", energy=energy, method=method, width=4)
+        assert task.evaluations()["forward"] > 0
+
+
+def test_importing_the_command_does_not_run_it(capsys):
+    assert callable(importlib.import_module("odebridge.__main__").main)
+    assert capsys.readouterr().out == ""
