@@ -10,7 +10,7 @@ import torch
 
 import odebridge as ob
 from odebridge.methods.borrowed import BORROWED, Task
-from odebridge.methods.borrowed_scipy import packed, walk
+from odebridge.methods.borrowed_scipy import SOLVERS, packed, walk
 from odebridge.peers import PEERS, jax_field, unmeasured
 from odebridge.problems import problem
 
@@ -114,6 +114,18 @@ def test_a_users_mistake_is_not_a_failure_of_the_library():
 
     with pytest.raises(ValueError, match="mine"):
         walk("RK45", Task(broken, np.ones(1), 0.0, 1.0, 1e-6, 1e-8))
+
+
+def test_steps_that_do_not_move_are_given_up(monkeypatch):
+    """Also where no slope was infinite."""
+
+    class Still(SOLVERS["LSODA"]):
+        def step(self):
+            self.nfev += 1
+
+    monkeypatch.setitem(SOLVERS, "LSODA", Still)
+    run = walk("LSODA", Task(lambda t, y: -y, np.ones(1), 0.0, 1.0, 1e-6, 1e-8))
+    assert (run.stop, run.counts["accepted"]) == ("step", 0)
 
 
 def test_a_limit_that_has_passed_before_the_first_step_is_a_time_limit():

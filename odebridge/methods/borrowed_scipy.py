@@ -72,8 +72,12 @@ def walk(method: str, task: Task) -> Walk:
                 if tried >= task.max_steps:
                     stop = "max_steps"
                     break
+                before = solver.t
                 message = solver.step() or ""
                 tried += 1
+                if solver.status == "running" and solver.t == before:  # LSODA, for ever, once it has seen an infinite slope
+                    stop = "not_finite" if fun.spoilt else "step"
+                    break
                 if solver.status == "failed":
                     stop = "newton" if "onverge" in message else "step"
                     break
@@ -94,7 +98,7 @@ def walk(method: str, task: Task) -> Walk:
             if fun.finite and not isinstance(error, np.linalg.LinAlgError):
                 raise
             stop, message = "singular" if fun.finite else "not_finite", str(error)
-    stop = "not_finite" if stop in ("step", "newton", "max_steps") and not fun.finite else stop
+    stop = "not_finite" if stop in ("step", "newton") and not fun.finite else stop
     if not stop and solver is not None and not np.isfinite(solver.y).all():
         stop = "not_finite"  # LSODA carries on with NaN and calls it a success
     notes = [message, *sorted({str(w.message) for w in said})]
