@@ -103,7 +103,7 @@ def profile() -> dict[str, Any]:
     given = family("robertson", 8)
     ob.integrate(**given, method="rodas5p", compile=True)
     kernel = next(k for g in kernels._held.values() if hasattr(g, "kept") for k in g.kept.values())
-    body = kernel.source.text.split("INL void attempt")[1].split("\n}")[0]
+    body = kernel.source.text("cpu").split("INL void attempt")[1].split("\n}")[0]
     lines = [line for line in body.splitlines() if " = " in line]
     return {
         "statements": len(lines), "calls": {f: body.count(f"{f}(") for f in ("vexp", "vlog", "solve", "field")},

@@ -1,23 +1,19 @@
 """Write README's measured sections and docs/findings.md from committed rows: `python benchmarks/readme.py`.
 
-A test fails when they differ. README has a few of the findings, for and against, the page all of them. The findings are those
-of `odebridge bench quick --seed 0`, kept in benchmarks/results/quick; the page with the pictures comes from them by
-`odebridge report benchmarks/results/quick --out report.html`. Work and precision is `odebridge bench solvers --seed 0`, kept in
-benchmarks/results/solvers; solver against network is `odebridge bench solver-vs-network`, kept in
-benchmarks/results/solver-vs-network. The speed table is that of ensembles.py, nonstiff.py
-and single.py in this folder, kept in benchmarks/results/ensembles, nonstiff and single.
+The page of a run, report.html, is written beside its rows. A test fails when they differ. README has a few of the findings, for
+and against, docs/findings.md all of them. The findings are those of `odebridge bench quick --seed 0`, kept in
+benchmarks/results/quick; work and precision is `odebridge bench solvers --seed 0`, kept in benchmarks/results/solvers; solver
+against network is `odebridge bench solver-vs-network`, kept in benchmarks/results/solver-vs-network. The speed table is that of
+the contests of `odebridge bench ensembles`, `nonstiff` and `solvers`, kept in the folders of those names.
 """
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 from odebridge.bench.flows import FLOWS
-from odebridge.bench.record import read
-from odebridge.bench.report import machines, sentences
+from odebridge.bench.record import REPORT, read
+from odebridge.bench.report import machines, sentences, write_report
 
 RESULTS = Path(__file__).parent / "results" / "quick"
 README = Path(__file__).parent.parent / "README.md"
@@ -33,7 +29,8 @@ SHOWN = {  # what README shows: by a phrase that each sentence alone has
     SOLVERS: ("on stiff problems: ",),
     VERSUS: ("faster than every solver",),
 }
-SUITES = ("ensembles", "nonstiff", "single")
+SUITES = (("ensembles", "ensembles"), ("nonstiff", "nonstiff"), ("solvers", "single"))  # and the part
+COMMANDS = "`odebridge bench ensembles`, `nonstiff` and `solvers`, `--seed 0`"
 PEERS = {  # column: the contenders of which the fastest counts
     "CVODE": ("sundials:BDF",),
     "LSODA": ("scipy:odeint",),
@@ -48,7 +45,7 @@ PEERS = {  # column: the contenders of which the fastest counts
 def section(run: Path, suite: str) -> str:
     """The findings of a committed run, one bullet each, with the machine."""
     where = "; ".join(machines(read(run).rows))
-    lines = [f"`odebridge bench {suite}` on {where} ([rows](benchmarks/results/{run.name}/results.jsonl)):", ""]
+    lines = [f"`odebridge bench {suite}` on {where} ({_links(run)}):", ""]
     lines += [f"- {text}" for part in sentences([run]).values() for text in part]
     return "\n".join(lines) + "\n"
 
@@ -62,10 +59,14 @@ def versus() -> str:
     ]
     missing = [f for f in FLOWS if f not in timed]
     left = f" Not in this record yet: {', '.join(missing)}." if missing else ""
-    link = "[rows](benchmarks/results/solver-vs-network/results.jsonl)"
-    lines = [f"`odebridge bench solver-vs-network` on {'; '.join(machines(rows))} ({link}).{left}", ""]
+    lines = [f"`odebridge bench solver-vs-network` on {'; '.join(machines(rows))} ({_links(VERSUS)}).{left}", ""]
     lines += [f"- {text}" for part in sentences([VERSUS]).values() for text in part]
     return "\n".join(lines) + "\n"
+
+
+def _links(run: Path) -> str:
+    folder = f"benchmarks/results/{run.name}"
+    return f"[page]({folder}/{REPORT}), [rows]({folder}/results.jsonl)"
 
 
 def speed() -> str:
@@ -74,27 +75,23 @@ def speed() -> str:
         "| problem | error | ours, per CPU second | " + " | ".join(PEERS) + " |",
         "| --- " * (3 + len(PEERS)) + "|",
     ]
-    where = ""
-    for suite in SUITES:
-        text = (RESULTS.parent / suite / "results.jsonl").read_text()
-        rows: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
-        run = next(r for r in rows if r["kind"] == "run")
-        where = ", ".join([run["cpu"], *(f"{k} {v}" for k, v in run["versions"].items() if k not in ("numpy", "odebridge"))])
-        contests = defaultdict[tuple[str, float], list[dict[str, Any]]](list)
-        for r in rows:
-            if r["kind"] == "verdict":
-                contests[r["contest"], r["target"]].append(r)
-        for (name, target), found in contests.items():
-            own = [r["per_second"]["median"] for r in found if r["contender"].startswith("odebridge") and r["status"] == "ok"]
+    every = [r for suite, part in SUITES for r in read(RESULTS.parent / suite).rows if r["part"] == part]
+    for r in every:
+        for target in dict.fromkeys(v["target"] for v in r["values"]["verdicts"]):
+            found = [v for v in r["values"]["verdicts"] if v["target"] == target]
+            own = [v["per_second"]["median"] for v in found if v["contender"].startswith("odebridge") and v["status"] == "ok"]
             if not own:
                 continue
             cells = []
             for names in PEERS.values():
-                ratios = [r["ratio"]["median"] for r in found if r["contender"] in names and r.get("ratio")]
+                ratios = [v["ratio"]["median"] for v in found if v["contender"] in names and v.get("ratio")]
                 cells.append(f"{min(ratios):.2g}" if ratios and min(ratios) < 9.95 else f"{min(ratios):.0f}" if ratios else "")
-            title = name if suite != "single" else f"{name}, one trajectory"
+            name = r["configuration"]["contest"]
+            title = name if r["part"] != "single" else f"{name.removeprefix('one ')}, one trajectory"
             lines.append(f"| {title} | {target:.0e} | {max(own):,.0f} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", f"({where}; one thread; rows in `benchmarks/results/`.)"]) + "\n"
+    peers = dict.fromkeys(f"{name} {version}" for r in every for name, version in r["values"].get("peers", {}).items())
+    where = "; ".join([*machines(every), *([", ".join(peers)] if peers else [])])
+    return "\n".join([*lines, "", f"({where}; {COMMANDS}; rows in `benchmarks/results/`.)"]) + "\n"
 
 
 def headlines() -> str:
@@ -134,3 +131,5 @@ def replaced(text: str, *parts: tuple[str, str, str]) -> str:
 if __name__ == "__main__":
     README.write_text(updated(README.read_text()))
     PAGE.write_text(page(PAGE.read_text()))
+    for record in (RESULTS, SOLVERS, VERSUS):
+        write_report([record], record / REPORT)

@@ -1,13 +1,18 @@
 """Every Python block of README and docs runs, in order, one namespace per page."""
 
+import html
 import importlib
 import inspect
+import json
 import re
 import runpy
 from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+
+from odebridge.bench.record import canonical, read
+from odebridge.bench.report import sentences
 
 ROOT = Path(__file__).parent.parent
 BUILT = ("_build", "tutorials", "jupyter_execute")  # below docs/, made by the build; tests/test_tutorials.py runs the sources
@@ -162,6 +167,12 @@ def test_the_figures_of_the_engine_page_are_those_of_the_committed_run():
     assert namespace["updated"](text) == text, "run: python benchmarks/engine_page.py"
 
 
+def test_the_figures_of_the_gpu_are_those_of_the_committed_run():
+    namespace = runpy.run_path(str(ROOT / "benchmarks" / "gpu_page.py"), run_name="script")
+    text = (ROOT / "docs" / "engine.md").read_text()
+    assert namespace["updated"](text) == text, "run: python benchmarks/gpu_page.py"
+
+
 def test_the_figures_of_the_readme_are_those_of_the_committed_rows():
     namespace = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"), run_name="script")
     text = (ROOT / "README.md").read_text()
@@ -170,6 +181,19 @@ def test_the_figures_of_the_readme_are_those_of_the_committed_rows():
     assert namespace["page"](found) == found, "run: python benchmarks/readme.py"
     assert all(line in found for line in namespace["headlines"]().splitlines())
     assert len(namespace["section"](namespace["RESULTS"], "quick").splitlines()) > 8
+
+
+@pytest.mark.parametrize("suite", ["quick", "solvers", "solver-vs-network"])
+def test_the_committed_page_of_a_run_holds_its_committed_rows_and_findings(suite):
+    folder = ROOT / "benchmarks" / "results" / suite
+    text = (folder / "report.html").read_text()
+    blocks = re.findall(r'<script type="application/json" id="rows-[^"]+">(.*?)</script>', text, re.DOTALL)
+    shown = [{k: v for k, v in row.items() if k != "run"} for block in blocks for row in json.loads(block)]
+    rows = read(folder).rows
+    assert len(shown) == len(rows)
+    assert sorted(map(canonical, shown)) == sorted(map(canonical, rows))
+    plain = html.unescape(text)
+    assert all(said in plain for part in sentences([folder]).values() for said in part)
 
 
 def test_the_tables_of_the_variants_are_those_of_the_committed_rows():

@@ -9,7 +9,7 @@ import torch
 import odebridge as ob
 from odebridge.control import CONTROLLERS
 from odebridge.core.result import Result
-from odebridge.integrate.engine import build, driver
+from odebridge.integrate.engine import build, launch
 from odebridge.integrate.engine import refuse as refusal
 from odebridge.methods import METHODS
 from odebridge.methods.dirk import Dirk
@@ -158,7 +158,7 @@ def test_controllers_made_of_controllers_and_learned_ones():
 def test_a_large_batch_goes_in_groups(monkeypatch, save):
     x0, options = start(2500), dict(method="kencarp4", rtol=1e-4, atol=1e-6, compile=True, save=save)
     whole = ob.integrate(oscillator, x0, (0.0, 1.0), **options)
-    monkeypatch.setattr(driver, "COLUMNS", 1)
+    monkeypatch.setattr(launch.Cores, "columns", 1)
     parts = ob.integrate(oscillator, x0, (0.0, 1.0), **options)
     assert torch.equal(whole.x1, parts.x1)
     assert torch.equal(whole.stats.jacobians, parts.stats.jacobians)
@@ -411,7 +411,7 @@ def test_a_folder_that_everybody_may_write_to_is_refused(tmp_path, monkeypatch):
 
 
 def test_no_compiler_and_old_versions_say_so(monkeypatch):
-    monkeypatch.setattr(refusal, "compiler", lambda: None)
+    monkeypatch.setattr(build, "compiler", lambda: None)
     with pytest.warns(RuntimeWarning, match="no C\\+\\+ compiler"):
         sol = ob.integrate(oscillator, start(), (0.0, 1.0), compile=True)
     assert sol.result.tolist() == [0] * 5

@@ -83,6 +83,10 @@ torch.set_num_threads(1)
 folder, chance, lost, last = Path(sys.argv[1]), random.Random(0), 0, 0
 path = folder / "model.json"
 save_checkpoint(path, {"w": torch.zeros(40_000)}, {"n": 0})
+began = time.monotonic()
+for _ in range(5):
+    save_checkpoint(path, {"w": torch.zeros(40_000)}, {"n": 0})
+pace = (time.monotonic() - began) / 5  # of one save, on a machine that is as busy as it is
 for kill in range(20):
     child = os.fork()
     if child == 0:
@@ -90,7 +94,7 @@ for kill in range(20):
         while True:
             n += 1
             save_checkpoint(path, {"w": torch.full((40_000,), float(n))}, {"n": n})
-    time.sleep(chance.uniform(0.002, 0.06))
+    time.sleep(chance.uniform(0.5, 12.0) * pace)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     try:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,9 @@ def started(words: str, folder: Path) -> subprocess.Popen[str]:
     """A command as a terminal starts it: first of a group of processes, to which Ctrl-C goes."""
     line = [sys.executable, "-m", "odebridge", *words.split()]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(line, cwd=folder, env=ENVIRONMENT, start_new_session=True, **pipes)
+    # A test that runs in the background would hand down that Ctrl-C is ignored.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(line, cwd=folder, env=ENVIRONMENT, start_new_session=True, preexec_fn=heard, **pipes)
 
 
 def until(process: subprocess.Popen[str], folder: Path, pattern: str) -> None:

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from odebridge.bench import gradient_network as network
 from odebridge.bench import gradient_stiff as stiff
 from odebridge.bench.contest import LOOSE, RTOLS, Contender, Contest, Pace, ours, peer, run_contest
+from odebridge.bench.environment import version_of
 from odebridge.bench.equal import median
 from odebridge.bench.families import ATOL_PER_RTOL, alone, family, truth
 from odebridge.bench.record import finite
@@ -28,6 +29,7 @@ from odebridge.peers.base import EnsembleRun
 from odebridge.problems import Problem
 
 SECONDS = {"quick": 20.0, "standard": 110.0, "full": 600.0}  # for one contest
+LIBRARIES = ("scikit-sundae", "torchdiffeq", "torchode", "jax", "diffrax")
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 SINGLE = ("van_der_pol", "robertson", "hires", "orego", "pollu")
@@ -159,8 +161,14 @@ def _held(make: Callable[..., Contest], size: str, device: str, left: float) -> 
         cells = run_contest(contest, pace, _silent)
     missing = [c.message for c in cells if "not installed" in c.message or "no adapter" in c.message]
     # A contender that gets nowhere is what the contest found, and no fault of it: null instead of infinity.
-    values, _ = finite({"cells": [asdict(c) for c in cells], "verdicts": verdicts(contest, cells), "missing": missing})
+    found = {"cells": [asdict(c) for c in cells], "verdicts": verdicts(contest, cells), "missing": missing, "peers": peers()}
+    values, _ = finite(found)
     return Outcome(values)
+
+
+def peers() -> dict[str, str]:
+    """Versions of the libraries that take part, those that are there."""
+    return {name: version for name in LIBRARIES if (version := version_of(name)) is not None}
 
 
 def _on(device: str, who: Contender) -> Contender:

@@ -111,9 +111,9 @@ def integrate(
         max_step: bound on every step, a float or (b,).
         max_steps: tries per trajectory, the rejected ones included.
         time_limit: seconds.
-        compile: make the tries by a compiled kernel, for explicit Runge-Kutta, Rosenbrock and DIRK methods on the CPU and small
-            systems. The first solve of its kind takes seconds, the next ones of the same field milliseconds. Elsewhere the
-            eager loop runs and a warning says why.
+        compile: make the tries by a compiled kernel, for explicit Runge-Kutta, Rosenbrock and DIRK methods and small systems,
+            on the CPU and on CUDA devices. The first solve of its kind takes seconds, the next ones of the same field
+            milliseconds. Elsewhere the eager loop runs and a warning says why.
         throw: raise `SolveError` after all have finished if a trajectory failed; else look at `.result`.
         callback: called with a `Progress` after every round.
 

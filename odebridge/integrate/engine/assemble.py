@@ -1,12 +1,9 @@
-"""The kernel of one solver and one field: the try as one program, and around it the loop over blocks of trajectories."""
+"""The kernel of one solver and one field: the try as one program, and around it the loop over trajectories."""
 
 # ruff: noqa: ARG005 - what is wanted of a user's function has one signature
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -15,66 +12,14 @@ from torch import Tensor
 
 from odebridge.integrate.engine.calls import PLACE, holes
 from odebridge.integrate.engine.capture import Captured
-from odebridge.integrate.engine.emit import BROADCAST, TYPES, Writer
+from odebridge.integrate.engine.emit import BROADCAST, Writer
 from odebridge.integrate.engine.lowering import Array, Lowering, kind_of
 from odebridge.integrate.engine.scalars import REAL, Program, Scalar, Unsupported, derivative
+from odebridge.integrate.engine.source import RESULT, Slot, Source, Uniforms
+from odebridge.integrate.engine.text import Text
 from odebridge.integrate.engine.traced import TryGraph
 
 MOST = 40_000  # statements of one kernel: about a minute of the compiler
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One number of a trajectory that the kernel keeps: where it comes from, its kind, and where it stands (None: not kept)."""
-
-    kind: str
-    place: int | None
-    leaf: int
-    entry: int
-
-
-@dataclass
-class Uniforms:
-    """Tensors that the user's functions have captured: pointers at every call, or numbers where they are integers."""
-
-    tensors: list[tuple[str, int] | Tensor] = field(default_factory=list)  # by function and input, or a law's own
-    baked: list[tuple[str, int, Tensor]] = field(default_factory=list)
-
-
-@dataclass
-class Source:
-    """A kernel's text and all that is needed to feed it."""
-
-    text: str
-    slots: list[Slot]
-    stored: int  # slots that change come first; the others are read only
-    kept: int  # slots in all
-    rows: int  # the same with what stays in the kernel's memory
-    outs: int  # numbers of the last try
-    table: list[float]
-    uniforms: Uniforms
-
-    @cached_property
-    def spans(self) -> list[tuple[int, list[int]] | None]:
-        """For each leaf its first row among those kept and which of its entries are there, one after the other."""
-        found: dict[int, list[tuple[int, int]]] = {}
-        for slot in self.slots:
-            found.setdefault(slot.leaf, [])
-            if slot.place is not None:
-                found[slot.leaf].append((slot.place, slot.entry))
-        return [(v[0][0], [e for _, e in v]) if v else None for _, v in sorted(found.items())]
-
-    @cached_property
-    def order(self) -> dict[str, tuple[list[tuple[int, list[int]]], Tensor]]:
-        """By kind of number: the leaves that are kept, with their entries, and the rows of all of these."""
-        kinds = {slot.leaf: slot.kind for slot in self.slots}
-        found: dict[str, tuple[list[tuple[int, list[int]]], list[int]]] = {}
-        for leaf, span in enumerate(self.spans):
-            if span is not None:
-                parts, rows = found.setdefault(kinds[leaf], ([], []))
-                parts.append((leaf, span[1]))
-                rows += range(span[0], span[0] + len(span[1]))
-        return {kind: (parts, torch.tensor(rows)) for kind, (parts, rows) in found.items()}
 
 
 class Assembler:
@@ -146,8 +91,6 @@ class Assembler:
 
     def _captured(self, p: Program, function: str, number: int, tensor: Tensor) -> Array:
         """A tensor that a user's function has captured; its values are read at every call."""
-        if tensor.device.type != "cpu":
-            raise Unsupported("it has captured tensors on another device")
         if kind_of(tensor.dtype) not in REAL:
             self.uniforms.baked.append((function, number, tensor.detach().clone()))
             return self._constant(p, tensor)
@@ -263,26 +206,23 @@ class Assembler:
         writes = [f"s[{places[i]}] = {_written(v, flat_in[i].kind)};" for i, v in zip(changed, new, strict=True)]
         notes = [f"o[{i}] = {_written(v, s.kind)};" for i, (v, s) in enumerate(zip(last, results, strict=True))]
         result = next(s.place for s in slots if s.leaf == RESULT)
-        text = _loop(
+        text = Text(
             self.kind,
             self.n,
-            self.texts,
-            [*writer.lines, *notes, *writes],
+            tuple(self.texts),
+            (*writer.lines, *notes, *writes),
             kept,
             read_only,
             len(notes),
             result,
             "newton(" in "".join(writer.lines),
-            ("jacobian" if "jacobian" in self.functions else "slopes", matrix) if held else None,
+            ("jacobian" if "jacobian" in self.functions else "slopes", tuple(matrix)) if held else None,
         )
         return Source(text, slots, read_only, kept, kept + len(held), len(notes), self.table, self.uniforms)
 
     def _nonzero(self) -> list[int]:
         """Which entries of J, by rows, are not 0 by structure."""
         return [] if self.structure is None else [k for k, v in enumerate(self.structure[: self.n * self.n]) if v is None]
-
-
-RESULT = 6  # of the tensors of the lanes, in the order of `traced.carried`: t x slope h tries unusable result ...
 
 
 def _read(place: str, kind: str) -> str:
@@ -309,34 +249,3 @@ def _live(inputs: list[Scalar], outputs: list[Scalar], results: list[Scalar]) ->
             needed.add(number[id(s)])
         stack += s.args
     return sorted(needed)
-
-
-def _loop(
-    kind: str,
-    n: int,
-    functions: list[str],
-    statements: list[str],
-    kept: int,
-    read_only: int,
-    outs: int,
-    result: int | None,
-    newton: bool,
-    held: tuple[str, list[int]] | None,
-) -> str:
-    body = "\n  ".join(statements)
-    memory = ["struct Memory { void load(const double *, int64_t, int) {} void store(double *, int64_t, int) const {} };"]
-    if held is not None:
-        slopes, places = held
-        at = ", ".join(map(str, places or [0]))
-        memory = [f"constexpr int ENTRIES = {len(places)}, AT[] = {{{at}}};", f"#define SLOPES {slopes}", _header("held.hpp")]
-    return "\n".join([
-        _header("kernel.hpp"), f"typedef {TYPES[kind]} T;",
-        f"constexpr int N = {n}, KEPT = {kept}, FIXED = {read_only}, OUTS = {outs}, RESULT = {result};",
-        *functions, _header("newton.hpp") if newton else "", *memory,
-        f"INL void attempt(V *s, V *o, Memory &m, const void *const *U, const double *C) {{\n  {body}\n}}",
-        _header("loop.hpp"),
-    ])  # fmt: skip
-
-
-def _header(name: str) -> str:
-    return files("odebridge.integrate.engine").joinpath(name).read_text(encoding="utf-8")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -15,41 +13,43 @@ from odebridge.core.protocols import Counts, Method, Step
 from odebridge.core.result import RUNNING, Result
 from odebridge.core.shapes import leaves, tree_map
 from odebridge.core.shapes import take as take_lanes
-from odebridge.integrate.engine.assemble import RESULT
-from odebridge.integrate.engine.kernels import Bound
+from odebridge.integrate.engine.launch import Launcher
+from odebridge.integrate.engine.source import RESULT
 from odebridge.integrate.engine.traced import prepared
 from odebridge.integrate.loops import Attempt, Lanes
 from odebridge.integrate.save import Recorder
-
-WIDE, NARROW = 8, 1
-COLUMNS = 32_000_000  # numbers of the lanes in work at a time, 256 MB; more lanes go in groups
-NUMBERS = 4_000_000  # that are noted between two looks, 32 MB
-ROUNDS = 200_000  # tries of all trajectories between two looks at the clock: a few hundredths of a second
 
 
 class Engine:
     """A bound kernel and the two ways to use it."""
 
-    def __init__(self, bound: Bound, method: Method, max_steps: int) -> None:
-        self.bound, self.source, self.method, self.max_steps = bound, bound.kernel.source, method, max_steps
-        self.pointers = (ctypes.c_void_p * max(len(bound.uniforms), 1))(*(v.data_ptr() for v in bound.uniforms))
+    def __init__(self, launcher: Launcher, method: Method, max_steps: int) -> None:
+        self.launcher, self.method, self.max_steps = launcher, method, max_steps
+        self.graph, self.source = launcher.bound.kernel.graph, launcher.bound.kernel.source
+        self.ordered: list[tuple[list[tuple[int, list[int]]], Tensor]] | None = None
 
     def packed(self, lanes: Lanes) -> Tensor:
         """The lanes as numbers of 64 bits, one column a trajectory: (rows, b)."""
         b, source = len(lanes.t), self.source
-        buffer = torch.empty(source.rows, b, dtype=torch.float64)
+        buffer = torch.empty(source.rows, b, dtype=torch.float64, device=lanes.x.device)
         place = 0
         for leaf in leaves(lanes.args):
             rows = leaf.detach().reshape(b, -1).T
             buffer[place : place + len(rows)] = _bits(rows)
             place += len(rows)
-        buffer[source.stored - 1] = torch.tensor(self.max_steps).view(torch.float64)
+        buffer[source.stored - 1].view(torch.int64).fill_(self.max_steps)
         state = leaves(_state(lanes))
-        for parts, rows in self.source.order.values():
+        for parts, rows in self._order(buffer.device):
             flat = ((state[i].reshape(b, -1), entries) for i, entries in parts)
             columns = [v if len(entries) == v.shape[1] else v[:, entries] for v, entries in flat]
             buffer.index_copy_(0, rows, _bits(torch.cat(columns, 1).T))
         return buffer
+
+    def _order(self, device: torch.device) -> list[tuple[list[tuple[int, list[int]]], Tensor]]:
+        """`source.order` with the rows on a device."""
+        if self.ordered is None:
+            self.ordered = [(parts, torch.tensor(rows, device=device)) for parts, rows in self.source.order.values()]
+        return self.ordered
 
     def unpacked(self, buffer: Tensor, lanes: Lanes, ended: bool = False) -> Lanes:
         """The lanes after the kernel; `lanes` as they were gives what it has not changed. ended: without control and memory."""
@@ -63,37 +63,17 @@ class Engine:
             rows = _value(buffer[span[0] : span[0] + len(span[1])], old.dtype).T
             if len(span[1]) == old[:1].numel():
                 return rows.reshape(old.shape).contiguous()
-            return old.reshape(len(old), -1).index_copy(1, torch.tensor(span[1]), rows).reshape(old.shape)
+            return old.reshape(len(old), -1).index_copy(1, torch.tensor(span[1], device=old.device), rows).reshape(old.shape)
 
         return Lanes(*tree_map(read, _state(lanes)))._replace(ids=lanes.ids, args=lanes.args)
-
-    def _run(self, buffer: Tensor, notes: Tensor, listed: Tensor, tries: int, everything: bool = False) -> Tensor:
-        """So many tries of the listed columns, on all threads; returns how many each of them had, (b,)."""
-        count, stride = len(listed), buffer.shape[1]
-        run = self.bound.kernel.run(WIDE if count > 2 else NARROW)
-        workers = min(torch.get_num_threads(), max(1, count // 256))
-        used = torch.zeros(stride, dtype=torch.int64)
-
-        def part(some: Tensor) -> None:
-            run(
-                buffer.data_ptr(), notes.data_ptr(), used.data_ptr(), some.data_ptr(), len(some), tries, everything, stride,
-                self.pointers, self.bound.table.data_ptr(),
-            )  # fmt: skip
-
-        if workers == 1:
-            part(listed)
-        else:
-            with ThreadPoolExecutor(workers) as pool:  # ctypes lets go of the interpreter
-                list(pool.map(part, listed.tensor_split(workers)))
-        return used
 
     def attempt(self, lanes: Lanes, *_: Any) -> tuple[Lanes, Attempt]:
         """One try in every lane: `integrate.loops.attempt` by the kernel."""
         lanes = prepared(lanes, self.method)
         buffer, b = self.packed(lanes), len(lanes.t)
-        notes = torch.empty(b, self.source.outs, dtype=torch.float64)
-        self._run(buffer, notes, torch.arange(b), 1)
-        return self.unpacked(buffer, lanes), self._attempt(lanes, notes)
+        notes = self.launcher.notes(1, b)
+        self.launcher.run(buffer, notes, torch.arange(b, device=buffer.device), 1, False)
+        return self.unpacked(buffer, lanes), self._attempt(lanes, notes[0])
 
     def _attempt(self, before: Lanes, notes: Tensor) -> Attempt:
         """The last tries from notes (b, outs). What the lanes were before is right where one try was made."""
@@ -107,7 +87,7 @@ class Engine:
 
     def _read(self, notes: Tensor) -> dict[str, Tensor]:
         """What was noted, by name: (k, outs) -> (k, ...)."""
-        graph, found = self.bound.kernel.graph, {}
+        graph, found = self.graph, {}
         for name, shape, dtype in zip(graph.names, graph.shapes, graph.dtypes, strict=True):
             found[name] = _value(notes[:, self.columns[name]], dtype).reshape(-1, *shape).contiguous()
         return found
@@ -116,7 +96,7 @@ class Engine:
     def columns(self) -> dict[str, slice]:
         """Where each thing stands in a note."""
         found, first = {}, 0
-        for name, shape in zip(self.bound.kernel.graph.names, self.bound.kernel.graph.shapes, strict=True):
+        for name, shape in zip(self.graph.names, self.graph.shapes, strict=True):
             size = int(torch.Size(shape).numel())
             found[name], first = slice(first, first + size), first + size
         return found
@@ -125,19 +105,19 @@ class Engine:
         self, lanes: Lanes, time_limit: float | None, began: float, keeper: Recorder | None = None
     ) -> tuple[Lanes, Attempt]:
         """Every lane to its end, and the last try of each. `keeper` gets the kept steps it asks for, in the order of time."""
-        most = max(1024, COLUMNS // self.source.rows)
+        most = max(1024, self.launcher.columns // self.source.rows)
         if len(lanes.t) > most:
-            groups = torch.arange(len(lanes.t)).split(most)
+            groups = torch.arange(len(lanes.t), device=lanes.t.device).split(most)
             ends = [self.reach(take_lanes(lanes, some), time_limit, began, keeper) for some in groups]
             lanes, tried = (tree_map(lambda *parts: torch.cat(parts), *each) for each in zip(*ends, strict=True))
             return lanes, tried
         lanes = prepared(lanes, self.method)
         buffer, b = self.packed(lanes), len(lanes.t)
-        last = torch.zeros(b, self.source.outs, dtype=torch.float64)
+        last = self.launcher.notes(1, b).zero_()
         place = next(s.place for s in self.source.slots if s.leaf == RESULT)
         codes = buffer[place].view(torch.int64)
-        noted = min(1000, max(1, NUMBERS // (self.source.outs * b))) if keeper is not None else 0
-        notes = torch.empty(noted, b, self.source.outs, dtype=torch.float64)
+        noted = min(1000, max(1, self.launcher.numbers // (self.source.outs * b))) if keeper is not None else 0
+        notes = self.launcher.notes(noted, b)
         while True:
             listed = (codes == RUNNING).nonzero()[:, 0]
             if len(listed) == 0:
@@ -145,19 +125,19 @@ class Engine:
             if time_limit is not None and time.monotonic() - began > time_limit:
                 codes[listed] = int(Result.TIME_LIMIT)
                 break
-            tries = max(16, min(ROUNDS // len(listed), 10_000 if time_limit is None else 256))
+            tries = self.launcher.tries(len(listed), time_limit is not None)
             if keeper is None:
-                self._run(buffer, last, listed, tries)
+                self.launcher.run(buffer, last, listed, tries, False)
                 continue
             some = notes[:tries]
-            used = self._run(buffer, some, listed, len(some), True)
-            last[listed] = some[used[listed] - 1, listed]
+            used = self.launcher.run(buffer, some, listed, len(some), True)
+            last[0, listed] = some[used[listed] - 1, listed]
             self._shown(keeper, lanes, some, used)
-        return self.unpacked(buffer, lanes, ended=True), self._attempt(lanes, last)
+        return self.unpacked(buffer, lanes, ended=True), self._attempt(lanes, last[0])
 
     def _shown(self, keeper: Recorder, lanes: Lanes, notes: Tensor, used: Tensor) -> None:
         """The keeper sees those of the kept steps in notes (tries, b, outs) that it wants."""
-        made = torch.arange(len(notes))[:, None] < used
+        made = torch.arange(len(notes), device=notes.device)[:, None] < used
         kept, t1 = (notes[:, :, self.columns[name].start] for name in ("kept", "t1"))
         number, lane = keeper.wanted(lanes.ids, t1, made & _value(kept, torch.bool))
         if len(lane):

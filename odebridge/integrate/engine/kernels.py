@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -10,9 +11,9 @@ from torch import Tensor, nn
 
 from odebridge.core.protocols import Method, StepController
 from odebridge.core.shapes import leaves, take
-from odebridge.integrate.engine.assemble import Assembler, Source
-from odebridge.integrate.engine.build import built
+from odebridge.integrate.engine.assemble import Assembler
 from odebridge.integrate.engine.capture import Captured, captured
+from odebridge.integrate.engine.source import Source
 from odebridge.integrate.engine.traced import TryGraph, carried, trace_try
 from odebridge.integrate.limits import Nonnegative
 from odebridge.integrate.loops import Lanes
@@ -21,22 +22,22 @@ from odebridge.integrate.system import BoundField
 
 @dataclass
 class Kernel:
-    """Source, the compiled function by width, and what the outputs are."""
+    """Source, what launchers have compiled of it, and what the outputs are."""
 
     source: Source
     graph: TryGraph
-    runs: dict[int, Any]
+    runs: dict[Any, Any]
 
-    def run(self, width: int) -> Any:
-        """The function for so many trajectories side by side."""
-        if width not in self.runs:
-            self.runs[width] = built(self.source.text, width)
-        return self.runs[width]
+    def run(self, form: Any, make: Callable[[Kernel], Any]) -> Any:
+        """The compiled function in one form, such as a number of trajectories side by side; made where it is new."""
+        if form not in self.runs:
+            self.runs[form] = make(self)
+        return self.runs[form]
 
 
 @dataclass
 class Bound:
-    """A kernel with the tensors that the user's functions hold now."""
+    """A kernel with the tensors that the user's functions hold now, on the device where it runs."""
 
     kernel: Kernel
     uniforms: list[Tensor]
@@ -107,7 +108,8 @@ def bound_kernel(
     state = leaves(carried(lanes))
     marked = tuple(after.marked.reshape(-1).tolist()) if isinstance(after, Nonnegative) else None
     form = tuple((v.shape[1:], v.dtype) for v in state)
-    key = (name_of(method), name_of(law), form, marked, user_after is not None, powers)
+    device = lanes.x.device
+    key = (name_of(method), name_of(law), form, marked, user_after is not None, powers, device)
     if key not in _tries:
         stand_in = None if after is None else _after if marked is None else Nonnegative(after.marked, user_after and _after)
         _tries[key] = trace_try(method, law, stand_in, lanes, max_steps, powers)
@@ -123,9 +125,8 @@ def bound_kernel(
         _held.update((id(c.graph), c.graph) for c in functions.values())
     pointed = kernel.source.uniforms.tensors
     tensors = [v if isinstance(v, Tensor) else functions[v[0]].given[v[1]] for v in pointed]
-    return Bound(
-        kernel, [v.detach().contiguous() for v in tensors], torch.tensor(kernel.source.table or [0.0], dtype=torch.float64)
-    )
+    table = torch.tensor(kernel.source.table or [0.0], dtype=torch.float64, device=device)
+    return Bound(kernel, [v.detach().to(device).contiguous() for v in tensors], table)
 
 
 def _after(x: Tensor) -> Tensor:

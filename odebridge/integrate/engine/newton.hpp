@@ -14,14 +14,18 @@ FAR void newton(Newton<T, N> &out, V t, const Factors<T, N> &factors, V rate, I 
   I converged = vi(0), iterations = vi(0);
   T *z = out.z;
   T per_weight[N];
+  UNROLL
   for (int i = 0; i < N; i++) z[i] = guess[i], per_weight[i] = (T{} + 1.0f) / weights[i];
   for (int64_t k = 0; k < limit && any(active); k++) {
     T y[N], r[N];
+    UNROLL
     for (int i = 0; i < N; i++) y[i] = x[i] + z[i];
     field(t, y, s, U, C, r);
+    UNROLL
     for (int i = 0; i < N; i++) r[i] += (known[i] - z[i]) * per[i];
     solve(factors, r);
     T total = T{};
+    UNROLL
     for (int i = 0; i < N; i++) {
       r[i] *= damp[i];
       T q = r[i] * per_weight[i];

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from odebridge.core.protocols import Method, StepController
-from odebridge.integrate.engine.build import compiler
-from odebridge.integrate.engine.driver import NARROW, WIDE, Engine
+from odebridge.integrate.engine.card import Card
+from odebridge.integrate.engine.driver import Engine
 from odebridge.integrate.engine.kernels import bound_kernel
+from odebridge.integrate.engine.launch import Cores, Launcher
 from odebridge.integrate.engine.scalars import Unsupported
 from odebridge.integrate.engine.traced import prepared
 from odebridge.integrate.loops import Lanes
@@ -20,7 +21,8 @@ from odebridge.methods.dirk import Dirk
 from odebridge.methods.explicit_rk import ExplicitRK
 from odebridge.methods.rosenbrock import Rosenbrock
 
-MEASURED = (2, 13)  # the oldest torch this was measured with
+MEASURED = (2, 11)  # the oldest torch this was measured with
+LAUNCHERS: dict[str, type[Launcher]] = {"cpu": Cores, "cuda": Card}  # by type of device
 LARGEST = 64  # components of one trajectory
 
 
@@ -31,9 +33,8 @@ def engine(
     why = _beforehand(lanes, f, method)
     if why is None:
         try:
-            made = Engine(bound_kernel(prepared(lanes, method), f, method, law, after, max_steps, powers), method, max_steps)
-            made.bound.kernel.run(WIDE if len(lanes.t) > 2 else NARROW)
-            return made
+            bound = bound_kernel(prepared(lanes, method), f, method, law, after, max_steps, powers)
+            return Engine(LAUNCHERS[lanes.x.device.type](bound, len(lanes.t)), method, max_steps)
         except Unsupported as reason:
             why = str(reason)
         except Exception as error:  # whatever goes wrong inside a compiler, the eager loop has the answer
@@ -49,12 +50,13 @@ def _beforehand(lanes: Lanes, f: BoundField, method: Method) -> str | None:
         return (
             f"torch {torch.__version__} is older than {'.'.join(map(str, MEASURED))}, the oldest version it was measured with"
         )
-    if compiler() is None:
-        return "there is no C++ compiler; install g++ or clang, or set CXX"
+    device = lanes.x.device.type
+    if device not in LAUNCHERS:
+        return f"kernels are made for the CPU and for CUDA, and x0 is on {device!r}"
+    if (missing := LAUNCHERS[device].missing()) is not None:
+        return missing
     if not isinstance(method, (ExplicitRK, Rosenbrock, Dirk)):
         return f"method {method.name!r} is not compiled; explicit Runge-Kutta, Rosenbrock and DIRK methods are"
-    if lanes.x.device.type != "cpu":
-        return f"kernels are made for the CPU, and x0 is on {lanes.x.device.type!r}"
     if lanes.x.dtype not in (torch.float64, torch.float32):
         return f"kernels take float64 and float32 states, and x0 is {lanes.x.dtype}"
     if f.mass is not None:

@@ -169,9 +169,9 @@ def prepared(lanes: Lanes, method: Method) -> Lanes:
     if lanes.memory is not None or not isinstance(method, Dirk):
         return lanes
     x, b = lanes.x, len(lanes.t)
-    jac, no = torch.zeros_like(_matrix(x)), torch.zeros(b, dtype=torch.bool)
-    factors = Factors(torch.zeros_like(jac), torch.zeros(jac.shape[:2], dtype=torch.int64), no)
-    return lanes._replace(memory=Held(jac, factors, x.new_ones(b), no, no, torch.ones(b, dtype=torch.float64)))
+    jac, no = torch.zeros_like(_matrix(x)), torch.zeros_like(lanes.t, dtype=torch.bool)
+    factors = Factors(torch.zeros_like(jac), torch.zeros_like(jac[:, 0], dtype=torch.int64), no)
+    return lanes._replace(memory=Held(jac, factors, x.new_ones(b), no, no, torch.ones_like(lanes.t)))
 
 
 def carried(lanes: Lanes) -> tuple[Any, ...]:
@@ -191,7 +191,7 @@ def trace_try(method: Method, law: StepController, after: Any, lanes: Lanes, max
     powers: the interpolant of the step as well.
     """
     one = tree_map(lambda v: v[:1].detach().clone(), carried(lanes))
-    limit = torch.full((1,), max_steps, dtype=torch.int64)
+    limit = torch.full((1,), max_steps, dtype=torch.int64, device=lanes.x.device)
     notes: dict[str, Any] = {}
 
     def body(limit: Tensor, *flat: Tensor) -> tuple[Tensor, ...]:
