@@ -184,7 +184,6 @@ class Dirk:
         for i in range(1, tab.stages):
             known = self._known(i, h, slopes, explicit, x)
             moment = t + tab.c[i] * dt
-
             correction = Correction(stiff, held.factors, moment, x, known, per, damp)
             guess = self._predicted(i, h, known, slopes, z, field.mass is not None)
             limit = rounds(field, self.iterations)
@@ -224,15 +223,14 @@ class Dirk:
     def _end(
         self, form: Any, stiff: System, held: Held, x: Tensor, h: Tensor, z: list[Tensor], slopes: list[Tensor], explicit: Any
     ) -> tuple[Tensor, Tensor]:
-        tab = self.tableau
+        tab, x1 = self.tableau, x + z[-1]
         e = [b - b_hat for b, b_hat in zip(tab.b, tab.b_hat, strict=True)]
-        x1, rest = x + z[-1], weighted(e, slopes)
+        rest = weighted(e, slopes)
         assert rest is not None  # a tableau whose weights are its embedded ones has no estimate
         if explicit:
-            # The last explicit stage has weights of its own, so the end is not the last stage; no W^-1 damps what is added,
-            # and so none of it is filtered: on stiff components it would hide from the estimate what is left of the order.
-            more, added = weighted(e, explicit), h * self._left(explicit)
-            rest = rest if more is None else rest + more
+            # The explicit weights add to the last stage what no W^-1 damps, so that none of it is filtered.
+            added = h * self._left(explicit)
+            rest = rest if (more := weighted(e, explicit)) is None else rest + more
             filtered = form.solve(stiff, held.factors, (h * rest - added) * per_sample(held.shift, x))
             return x1 + added, filtered + added
         if tab.ends_twice:  # the same sum, without the rounding of slopes and for any mass matrix
@@ -277,9 +275,8 @@ class Dirk:
             if nonstiff is not None:
                 explicit.append(nonstiff(moment, x + z[-1]))
         x1 = x + z[-1]
-        if explicit and tab.explicit is not None:
-            row = (*tab.explicit[-1], 0.0)
-            x1 = advanced(x1, h, weighted([b - a for b, a in zip(tab.b, row, strict=True)], explicit))
+        if explicit:
+            x1 = x1 + h * self._left(explicit)
         end = slopes[-1] if nonstiff is None else None
         return Step(x1, None, end, None, None, (Stages(z, _sums(slopes, explicit)), field.mass is not None))
 
