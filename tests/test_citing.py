@@ -2,7 +2,9 @@
 
 import pickle
 import re
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -101,6 +103,13 @@ def test_a_solution_knows_how_it_was_made(x0, over, options, made):
     assert ("% Own: not in the catalogues" in text) == ("Own" in made[1])
     if not x0.requires_grad:
         assert pickle.loads(pickle.dumps(sol)).made == sol.made
+
+
+def test_names_among_the_settings_of_a_run_are_found_wherever_they_stand(monkeypatch, tmp_path):
+    settings = {"method": "rodas5p", "n": 3, "laws": ["pi", 2.5, None], "more": {"gate": "se", "rtol": 1e-3}}
+    citing = sys.modules["odebridge.citing.cite"]
+    monkeypatch.setattr(citing, "read", lambda folder: SimpleNamespace(rows=[{"configuration": settings}]))
+    assert citing._of_run(tmp_path) == ["rodas5p", "pi", "se"]
 
 
 def test_gates_of_a_network_are_cited_once():

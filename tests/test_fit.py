@@ -1,5 +1,7 @@
 """ob.fit: parameters from measured trajectories, their standard errors, and what happens where a trial fails."""
 
+from typing import NamedTuple
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -216,3 +218,143 @@ def test_the_errors_of_robertsons_rates_are_those_of_repeated_measurements():
         off.append((found.parameters - RATES) / found.std)
     sizes = torch.stack(off).square().mean(0).sqrt()
     assert bool(((sizes > 0.6) & (sizes < 1.5)).all()), sizes
+
+
+# Shapes of parameters, data and ends
+
+
+class Pair(NamedTuple):
+    rate: torch.Tensor
+    feed: torch.Tensor
+
+
+def flow(t, x, args):
+    rate, feed = args
+    return -rate[:, None] * x + feed
+
+
+TIMES = torch.linspace(0.0, 2.0, 5, dtype=D)
+TRUE = (torch.tensor(0.5, dtype=D), torch.tensor([0.1, 0.3], dtype=D))
+FIRST = (torch.tensor(0.8, dtype=D), torch.tensor([0.2, 0.25], dtype=D))
+MEASURED = ob.solve(ob.Problem(flow, [1.0, 2.0], (0.0, 2.0), args=TRUE), save=ob.At(TIMES), rtol=1e-9, atol=1e-12).xs
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"), [(tuple, ("args[0]", "args[1][0]", "args[1][1]")), (Pair._make, ("rate", "feed[0]", "feed[1]"))]
+)
+def test_parameters_in_tuples_have_names(kind, names):
+    problem = ob.Problem(flow, [1.0, 2.0], (0.0, 2.0), args=kind(FIRST))
+    found = ob.fit(problem, (TIMES, MEASURED), rtol=1e-3, method="tsit5", trials=1)
+    assert found.names == names
+    assert found.parameters.tolist() == [0.8, 0.2, 0.25]
+    assert type(found.problem.args) is type(kind(FIRST))
+
+
+def test_nested_names():
+    nested = {"a": {"rate": FIRST[0]}, "b": [FIRST[1]]}
+    field = lambda t, x, args: flow(t, x, (args["a"]["rate"], args["b"][0]))  # noqa: E731
+    found = ob.fit(
+        ob.Problem(field, [1.0, 2.0], (0.0, 2.0), args=nested),
+        (TIMES, MEASURED),
+        only="a.rate",
+        trials=1,
+        rtol=1e-3,
+        method="tsit5",
+    )
+    assert found.names == ("a.rate", "b[0][0]", "b[0][1]")
+
+
+def test_numbers_in_the_args_are_passed_on():
+    args = {"rate": FIRST[0], "power": 1.0}
+    field = lambda t, x, args: -args["rate"][:, None] * x ** args["power"]  # noqa: E731
+    found = ob.fit(ob.Problem(field, [1.0], (0.0, 2.0), args=args), (TIMES, torch.exp(-0.6 * TIMES)[:, None]), rtol=1e-5)
+    assert found.names == ("rate",)
+    assert float(found.parameters) == pytest.approx(0.6, rel=1e-3)
+
+
+def test_one_start_serves_several_measured_trajectories():
+    twice = torch.stack([MEASURED, MEASURED])
+    one, both = (
+        ob.fit(ob.Problem(flow, [1.0, 2.0], (0.0, 2.0), args=FIRST), (TIMES, y), rtol=1e-4, trials=2, method="tsit5")
+        for y in (MEASURED, twice)
+    )
+    assert both.residuals.shape == (2, 5, 2)
+    assert torch.allclose(both.parameters, one.parameters, rtol=1e-5)
+
+
+def test_adam_ends_where_the_cost_falls_no_more():
+    problem = ob.Problem(lambda t, x, a: -a * x, [1.0], (0.0, 1.0), args=torch.tensor([2.0], dtype=D))
+    times = torch.linspace(0.1, 1.0, 4, dtype=D)
+    found = ob.fit(
+        problem,
+        (times, torch.exp(-2.0 * times)[:, None] + 0.1),
+        by="adam",
+        lr=1e-12,
+        trials=200,
+        rtol=1e-2,
+        atol=1e-3,
+        method="tsit5",
+    )
+    assert found.ok
+    assert "has not fallen" in found.message
+
+
+NO_SPREAD = {
+    "as many values as parameters": (lambda t, x, a: -a[:, :1] * x, torch.tensor([0.7], dtype=D), 1),
+    "a parameter that does nothing": (lambda t, x, a: -a[:, :1] * x, torch.tensor([0.7, 1.0], dtype=D), 6),
+    "two that say the same": (lambda t, x, a: -(a[:, :1] + a[:, 1:]) * x, torch.tensor([0.3, 0.4], dtype=D), 6),
+}
+
+
+@pytest.mark.parametrize("case", NO_SPREAD)
+def test_there_is_no_covariance_where_the_data_do_not_say_it(case):
+    field, guess, k = NO_SPREAD[case]
+    times = torch.linspace(0.2, 1.0, k, dtype=D)
+    found = ob.fit(
+        ob.Problem(field, [1.0], (0.0, 1.0), args=guess),
+        (times, torch.exp(-0.7 * times)[:, None]),
+        log=False,
+        trials=1,
+        rtol=1e-4,
+        atol=1e-6,
+    )
+    assert found.covariance is None
+    assert found.std is None
+    assert found.cost < 1e-6
+
+
+WRONG = [
+    (lambda: ob.fit("hires", (TIMES, MEASURED)), "problem: must be an ob.Problem with args to start from, got str"),
+    (
+        lambda: ob.fit(ob.Problem(flow, torch.ones(3, 2), (0.0, 2.0), args=tree(3)), (TIMES, MEASURED)),
+        "data: holds 1 trajectories and the problem 3; give one x0 for each",
+    ),
+    (
+        lambda: ob.fit(ob.Problem(flow, torch.ones(2, 2), (0.0, 2.0), args=tree(2, 0.1)), (TIMES, MEASURED.repeat(2, 1, 1))),
+        "its trajectories have different args, and one set is fitted for all",
+    ),
+    (
+        lambda: ob.fit(ob.Problem(flow, [1.0, 2.0], (0.0, 2.0), args=(-TRUE[0], TRUE[1])), (TIMES, MEASURED), log=True),
+        "log: only parameters that start above 0",
+    ),
+    (
+        lambda: ob.fit(ob.Problem(flow, [1.0, 2.0], (0.0, 2.0), args=FIRST), (TIMES.repeat(2, 1), MEASURED[None])),
+        "data: there are times of 2 trajectories and values of 1",
+    ),
+    (
+        lambda: ob.fit(
+            ob.Problem(flow, [1.0, 2.0], (0.0, 2.0), args=FIRST), ob.Measured(TIMES, MEASURED, weights=-torch.ones(5, 2))
+        ),
+        "data: weights must be finite and at least 0 wherever",
+    ),
+]
+
+
+def tree(b, by=0.0):
+    return (torch.full((b,), 0.5, dtype=D) + by * torch.arange(b), torch.zeros(b, 2, dtype=D))
+
+
+@pytest.mark.parametrize(("call", "words"), WRONG, ids=[words for _, words in WRONG])
+def test_data_that_do_not_fit_the_problem_get_a_sentence(call, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        call()

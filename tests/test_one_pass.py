@@ -223,3 +223,77 @@ def test_compiled_steps_are_for_explicit_methods():
     x0 = torch.ones(1, 2, dtype=D, requires_grad=True)
     with pytest.raises(ValueError, match="explicit methods"):
         ob.integrate(lambda t, x: -x, x0, (0.0, 1.0), method="rodas5p", gradient=ob.Replay(compiled=True))
+
+
+# Compiled steps, without a compiler: which rows a step is made of, and what is left where torch.compile fails. The compiler
+# itself is tried by the slow tests above.
+
+
+def as_it_is(function, **options):
+    return function
+
+
+@pytest.mark.parametrize("policy", [ob.Replay(compiled=True), ob.Replay("steps", compiled=True)], ids=["plain", "steps"])
+@pytest.mark.parametrize("save", [ob.Last(), ob.At([0.0, 0.2, 0.21, 0.9])], ids=["last", "at"])
+def test_steps_of_a_full_batch_have_the_gradient_of_those_of_the_lanes_that_are_in(monkeypatch, policy, save):
+    """A compiled step has one size: rows that are out of it make the step of one that is in, and nothing comes back."""
+    eager, grads = run(ob.Replay(), "tsit5", save)
+    monkeypatch.setattr(torch, "compile", as_it_is)
+    whole, same = run(policy, "tsit5", save)
+    for name in ("accepted", "rejected", "f_evals"):
+        assert torch.equal(getattr(eager.stats, name), getattr(whole.stats, name))
+    assert torch.equal(torch.nan_to_num(eager.x1), torch.nan_to_num(whole.x1))
+    for a, b in zip(grads, same, strict=True):
+        assert torch.allclose(a, b, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("method", ["bosh3", "rk4", "tsit5"])
+def test_a_compiled_step_is_the_step_of_its_method(monkeypatch, method):
+    """Its numbers are those of the method: order, error estimate, dense output, counts; with and without a slope at the end."""
+    monkeypatch.setattr(torch, "compile", as_it_is)
+    x0 = torch.tensor([[1.0, 0.2], [0.3, -0.5]], dtype=D, requires_grad=True)
+    options = dict(method=method, controller="fixed", first_step=0.25, max_step=0.25)
+    for save in (ob.Last(), ob.At([0.1, 0.6]), ob.Every(), ob.Dense()):
+        plain, compiled = (
+            ob.integrate(lambda t, x: torch.sin(x) * t[:, None], x0, (0.0, 1.0), save=save, gradient=g, **options)
+            for g in (ob.Replay(), ob.Replay(compiled=True))
+        )
+        assert torch.equal(plain.x1, compiled.x1)
+        assert torch.equal(plain.stats.f_evals, compiled.stats.f_evals)
+        assert plain.stats.work == compiled.stats.work
+        if plain.xs is not None:
+            assert torch.equal(plain.xs, compiled.xs)
+        one, other = (torch.autograd.grad(s.x1.square().sum(), x0)[0] for s in (plain, compiled))
+        assert torch.allclose(one, other, rtol=1e-12)
+
+
+def test_where_the_compiler_fails_steps_are_eager_and_one_warning_says_so(monkeypatch):
+    made = []
+
+    def broken(function, **options):
+        def run(*given):
+            made.append(1)
+            raise RuntimeError("no compiler")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", broken)
+    f, x0 = (lambda t, x: -x), torch.ones(2, 2, dtype=D, requires_grad=True)
+    with pytest.warns(RuntimeWarning, match=r"torch.compile fails \(RuntimeError\), so the steps run eager"):
+        compiled = ob.integrate(f, x0, (0.0, 1.0), gradient=ob.Replay(compiled=True))
+    again = ob.integrate(f, x0, (0.0, 1.0), gradient=ob.Replay(compiled=True))  # the same field: not tried again
+    assert len(made) == 1
+    assert torch.equal(compiled.x1, ob.integrate(f, x0, (0.0, 1.0)).x1)
+    assert torch.equal(again.x1, compiled.x1)
+
+
+def test_at_a_jump_a_compiled_step_is_an_eager_one(monkeypatch):
+    """Its graph knows nothing of the times between which a field that jumps may be asked."""
+    monkeypatch.setattr(torch, "compile", as_it_is)
+    x0 = torch.tensor([[1.0]], dtype=D, requires_grad=True)
+    f = lambda t, x: torch.where(t[:, None] > 0.5, -x, 2 * x)  # noqa: E731
+    options = dict(discontinuities=[0.5], rtol=1e-9, atol=1e-12)
+    sol = ob.integrate(f, x0, (0.0, 1.0), gradient=ob.Replay(compiled=True), **options)
+    (g,) = torch.autograd.grad(sol.x1.sum(), x0)
+    assert torch.equal(sol.x1, ob.integrate(f, x0, (0.0, 1.0), **options).x1)
+    assert float(g) == pytest.approx(float(torch.tensor(0.5).double().exp()), rel=1e-8)

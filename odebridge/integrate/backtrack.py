@@ -126,7 +126,9 @@ class Backtrack:
                 'Replay("steps") make it a parameter of an nn.Module that is the field, pass it as args, or use ob.Replay().'
             )
         floating = [v for v in wanted if v.requires_grad]
-        parts = iter(torch.autograd.grad(outs, floating, grads, allow_unused=True))
+        moving = [i for i, out in enumerate(outs) if out.requires_grad]  # a field may be a constant
+        of, above = [outs[i] for i in moving], [grads[i] for i in moving]
+        parts = iter(torch.autograd.grad(of, floating, above, allow_unused=True) if moving else [None] * len(floating))
         found = [next(parts) if v.requires_grad else None for v in wanted]
         for i, g in enumerate(found[len(first) :]):
             if g is not None and i < len(own):

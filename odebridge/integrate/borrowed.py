@@ -164,7 +164,10 @@ def _tasks(
     nodes = [t0, *sorted((d for d in jumps if min(t0, t1) < d < max(t0, t1)), key=lambda d: sign * d), t1]
 
     def number(v: Any) -> float | None:
-        return None if v is None else float(torch.as_tensor(v).reshape(-1)[i if torch.as_tensor(v).dim() else 0])
+        if v is None:
+            return None
+        values = torch.as_tensor(v, dtype=torch.float64)
+        return float(values[i] if values.dim() else values)
 
     def piece(k: int) -> Task:
         a, b = nodes[k], nodes[k + 1]
@@ -235,7 +238,8 @@ def _solution(walks: list[list[Walk]], course: Course, times: Tensor | None, sav
         codes[i] = int(code)
         if code == Result.OK:
             x1[i] = torch.from_numpy(last.y).reshape(shape) if last else x0[i]
-        elif last is not None:
+        else:
+            assert last is not None  # a span without a length is OK
             advice = f"was given up: {last.message}" if last.message else None
             h = abs(last.ts[-1] - last.ts[-2]) if times is None and len(last.ts) > 1 else math.nan
             failures.append(Failure(i, code, float(end[i]), float(h), None, advice))

@@ -26,10 +26,8 @@ def bracketed_root(
     a, b = torch.zeros_like(near), torch.ones_like(near)
     low, high = turn * g0, turn * g1
     allowed = (1 - torch.frexp(near).exponent).clamp_min(1) + 1  # halvings from 1 to 2 near, and one more
-    for j in range(MOST):
-        active = b - a > 2.0 * near
-        if not bool(active.any()):
-            break
+    j = 0
+    while j < MOST and bool((active := b - a > 2.0 * near).any()):
         middle = 0.5 * (a + b)
         falsi = (high * a - low * b) / (high - low)
         falsi = torch.where(torch.isfinite(falsi), falsi, middle)
@@ -43,4 +41,5 @@ def bracketed_root(
         beyond = value >= 0.0
         b, high = torch.where(active & beyond, s, b), torch.where(active & beyond, value, high)
         a, low = torch.where(active & ~beyond, s, a), torch.where(active & ~beyond, value, low)
+        j += 1
     return b

@@ -71,13 +71,10 @@ class BoundField:
             time = self._clock(t, x)
         if self.tally is not None and not torch.compiler.is_compiling():
             self.tally.rows += len(x)
-        if torch.compiler.is_compiling():
-            out = self.field(time, x) if self.args is None else self.field(time, x, self.args)
-        else:
-            before = version(x), version(time)
-            out = self.field(time, x) if self.args is None else self.field(time, x, self.args)
-            if (version(x), version(time)) != before:
-                raise ValueError(EDITED)
+        before = None if torch.compiler.is_compiling() else (version(x), version(time))
+        out = self.field(time, x) if self.args is None else self.field(time, x, self.args)
+        if before is not None and (version(x), version(time)) != before:
+            raise ValueError(EDITED)
         check_output(out, x)
         return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -55,7 +56,7 @@ def quadrature(nodes: Sequence[Float[Tensor, " b"]]) -> list[Float[Tensor, " b"]
 
 
 @dataclass(frozen=True)
-class _Adams:
+class _Adams(ABC):
     """What both families share: the past, the starting steps, the interpolant."""
 
     order: int = 4
@@ -133,12 +134,12 @@ class _Adams:
             x1, memory=past, retry=memory, trouble=trouble, cost=Counts(f_evals=spent), found=found if self.implicit else None
         )
 
+    @abstractmethod
     def _multistep(
         self, field: System, t: Any, x: Tensor, dt: Any, h: Any, slopes: tuple[Tensor, ...], nodes: list[Tensor],
         ready: Bool[Tensor, " b"], rounds: Tensor | None,
     ) -> tuple[Tensor, Int[Tensor, " b"], Bool[Tensor, " b"]]:  # fmt: skip
         """State at the end, evaluations of f and whether all went well; of the trajectories that are ready."""
-        raise NotImplementedError
 
 
 def _sum(weights: Sequence[Float[Tensor, " b"]], slopes: Sequence[Tensor]) -> Tensor:

@@ -79,7 +79,7 @@ class Watched:
 
     def __init__(self, fun: OnArrays, deadline: float | None, most: int | None = None) -> None:
         self.fun, self.deadline, self.most, self.calls = fun, deadline, most, 0
-        self.last, self.lost = np.zeros(0), 0
+        self.last, self.lost, self.spoilt = np.zeros(0), 0, False
 
     def __call__(self, t: float, y: np.ndarray) -> np.ndarray:
         """fun(t, y)."""
@@ -90,6 +90,7 @@ class Watched:
             raise RuntimeError(f"max_num_steps: the field was called {self.most} times and the end is not in sight; raise it.")
         self.last = out = self.fun(t, y)
         self.lost = 0 if np.isfinite(out).all() else self.lost + 1
+        self.spoilt = self.spoilt or self.lost > 0
         if self.lost > NEVER_FINITE:
             raise NotFinite("the field gives nothing finite any more")
         return out

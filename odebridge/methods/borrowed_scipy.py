@@ -72,8 +72,12 @@ def walk(method: str, task: Task) -> Walk:
                 if tried >= task.max_steps:
                     stop = "max_steps"
                     break
+                before = solver.t
                 message = solver.step() or ""
                 tried += 1
+                if solver.status == "running" and solver.t == before:  # LSODA, for ever, once it has seen an infinite slope
+                    stop = "not_finite" if fun.spoilt else "step"
+                    break
                 if solver.status == "failed":
                     stop = "newton" if "onverge" in message else "step"
                     break

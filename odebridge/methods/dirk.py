@@ -89,9 +89,10 @@ class Dirk:
     does, being a stage: there a filter would make the error of a stiff component seem smaller than it is by 1 + gamma h |J|.
 
     On a `Split(stiff, nonstiff)` field a tableau with an explicit partner is an IMEX pair: J and Newton see the stiff part
-    only (so does a given `jacobian`). Shapes: x (b, *s); h a float or (b,). Source: Kennedy & Carpenter, NASA/TM-2016-219173.
-    Caveat: stage order 2, so that on very stiff problems the order falls towards 2. With a mass matrix the dense output is
-    the parabola through a stage. Use: `ob.integrate(f, x0, (0.0, 1e5), method="kvaerno5")`.
+    only (so does a given `jacobian`), and what the explicit weights add to the last stage is not filtered. Shapes: x (b, *s);
+    h a float or (b,). Source: Kennedy & Carpenter, NASA/TM-2016-219173. Caveat: stage order 2, so that on very stiff problems
+    the order falls towards 2. With a mass matrix the dense output is the parabola through a stage.
+    Use: `ob.integrate(f, x0, (0.0, 1e5), method="kvaerno5")`.
     """
 
     tableau: DirkTableau
@@ -183,7 +184,6 @@ class Dirk:
         for i in range(1, tab.stages):
             known = self._known(i, h, slopes, explicit, x)
             moment = t + tab.c[i] * dt
-
             correction = Correction(stiff, held.factors, moment, x, known, per, damp)
             guess = self._predicted(i, h, known, slopes, z, field.mass is not None)
             limit = rounds(field, self.iterations)
@@ -223,19 +223,26 @@ class Dirk:
     def _end(
         self, form: Any, stiff: System, held: Held, x: Tensor, h: Tensor, z: list[Tensor], slopes: list[Tensor], explicit: Any
     ) -> tuple[Tensor, Tensor]:
-        tab = self.tableau
+        tab, x1 = self.tableau, x + z[-1]
         e = [b - b_hat for b, b_hat in zip(tab.b, tab.b_hat, strict=True)]
-        x1, rest = x + z[-1], weighted(e, slopes)
-        if explicit and tab.explicit is not None:
-            # The last explicit stage has weights of its own, so the end is not the last stage.
-            row = (*tab.explicit[-1], 0.0)
-            x1 = advanced(x1, h, weighted([b - a for b, a in zip(tab.b, row, strict=True)], explicit))
-            more = weighted(e, explicit)
-            rest = more if rest is None else (rest if more is None else rest + more)
+        rest = weighted(e, slopes)
         assert rest is not None  # a tableau whose weights are its embedded ones has no estimate
+        if explicit:
+            # The explicit weights add to the last stage what no W^-1 damps, so that none of it is filtered.
+            added = h * self._left(explicit)
+            rest = rest if (more := weighted(e, explicit)) is None else rest + more
+            filtered = form.solve(stiff, held.factors, (h * rest - added) * per_sample(held.shift, x))
+            return x1 + added, filtered + added
         if tab.ends_twice:  # the same sum, without the rounding of slopes and for any mass matrix
             return x1, z[-1] - z[-2]
         return x1, form.solve(stiff, held.factors, rest) / tab.gamma
+
+    def _left(self, explicit: list[Tensor]) -> Tensor:
+        """What the explicit partner adds to the last stage, sum_i (b_i - a_si) g_i."""
+        assert self.tableau.explicit is not None
+        row = (*self.tableau.explicit[-1], 0.0)
+        rest = weighted([b - a for b, a in zip(self.tableau.b, row, strict=True)], explicit)
+        return torch.zeros_like(explicit[0]) if rest is None else rest
 
     def replay(
         self, field: System, t: Any, x: Tensor, dt: Any, h: Any, slope: Tensor, memory: Any, found: Float[Tensor, "b k *s"]
@@ -268,9 +275,8 @@ class Dirk:
             if nonstiff is not None:
                 explicit.append(nonstiff(moment, x + z[-1]))
         x1 = x + z[-1]
-        if explicit and tab.explicit is not None:
-            row = (*tab.explicit[-1], 0.0)
-            x1 = advanced(x1, h, weighted([b - a for b, a in zip(tab.b, row, strict=True)], explicit))
+        if explicit:
+            x1 = x1 + h * self._left(explicit)
         end = slopes[-1] if nonstiff is None else None
         return Step(x1, None, end, None, None, (Stages(z, _sums(slopes, explicit)), field.mass is not None))
 

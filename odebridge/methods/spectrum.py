@@ -49,7 +49,9 @@ def power_iteration(
     radius, calls = torch.zeros(len(x), dtype=torch.float64, device=x.device), torch.zeros_like(index)
     before, largest = torch.full_like(radius, torch.inf), torch.zeros_like(radius)
     direction = vector
-    for k in range(1, 51):
+    k = 0
+    while len(index):
+        k += 1
         change = field(t, x + move) - slope
         length = rms(change)
         found = (length / size).double()
@@ -65,8 +67,6 @@ def power_iteration(
             calls = calls.index_fill(0, index[where], k)
             direction = direction.index_copy(0, index[where], torch.nan_to_num(move[where]))
             on = (~done).nonzero()[:, 0]
-            if len(on) == 0:
-                break
             index, t, x, slope, move, size, found, largest = take((index, t, x, slope, move, size, found, largest), on)
             field = field.take(on)
         before = found

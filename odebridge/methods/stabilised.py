@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,7 +38,7 @@ class _Lanes(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Stabilised:
+class _Stabilised(ABC):
     """D_j = mu_j D_(j-1) + nu_j D_(j-2) + h (mu~_j f(t + c_(j-1) h, x + D_(j-1)) + gamma~_j f(t, x)),  x1 = x + D_s."""
 
     radius: Radius | None = None
@@ -74,18 +75,18 @@ class _Stabilised:
         if self.radius is not None and not callable(self.radius):
             raise TypeError(f"radius: must be a function of (t, x) that returns (b,), got {self.radius!r}.")
 
+    @abstractmethod
     def stages(self, reach: Float[Tensor, " b"]) -> Int[Tensor, " b"]:
         """The least stage number that is stable for h times the spectral radius, (b,) float64 -> (b,) int64."""
-        raise NotImplementedError
 
+    @abstractmethod
     def bound(self, stages: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
         """The largest h times spectral radius that stage numbers (b,) are used for."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def coefficients(most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """mu, nu, mu~ and gamma~, (most + 1, most + 1) float64 each, [j, s] = stage j of the method with s stages."""
-        raise NotImplementedError
 
     def start(self, field: System, t: Any, x: Tensor) -> Spectrum | None:
         """Nothing known yet: the first step estimates."""
@@ -94,10 +95,8 @@ class _Stabilised:
         zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         return Spectrum(zero, torch.zeros_like(x), torch.full_like(zero, AGE, dtype=torch.int64), zero > 0.0)
 
-    def restart(self, memory: Spectrum | None, mask: Bool[Tensor, " b"]) -> Spectrum | None:
+    def restart(self, memory: Spectrum, mask: Bool[Tensor, " b"]) -> Spectrum:
         """After a jump of the field the estimate is stale."""
-        if memory is None:
-            return None
         return memory._replace(age=torch.where(mask, AGE, memory.age), here=memory.here & ~mask)
 
     def step(self, field: System, t: Any, x: Tensor, dt: Any, h: Any, slope: Tensor, memory: Spectrum | None) -> Step:

@@ -182,19 +182,15 @@ def _until(
     with torch.no_grad():
         at_start = bool((event_fn(t[0].to(x0.real.dtype), form.parts(x0[0])) == 0).any())
     left: int | None = None  # tries, over all spans
-    for _ in range(LONGEST):
-        if at_start:
-            break
+    happened, spans = at_start, 0
+    while not happened:
         span = torch.cat([now, now.detach() + length])
-        if not bool(torch.isfinite(span).all()):
-            break
+        if spans == LONGEST or not bool(torch.isfinite(span).all()):
+            raise ValueError(f"event_fn: has not changed its sign up to t={float(now[0].detach()):.3g}.")
         task = _task(func, form, x, span, At(span[:0]), rtol, atol, method, options, event_fn)
         left = task.limits.max_steps if left is None else left
         sol = _run(replace(task, limits=replace(task.limits, max_steps=left)), gradient, span)
         left = max(left - int(sol.stats.accepted + sol.stats.rejected), 1)
-        x, now, length = sol.x1, sol.t1, 2.0 * length
-        if int(sol.result[0]) != 0:  # Result.EVENT: failures have been raised
-            break
-    else:
-        raise ValueError(f"event_fn: has not changed its sign up to t={float(now[0].detach()):.3g}.")
+        x, now, length, spans = sol.x1, sol.t1, 2.0 * length, spans + 1
+        happened = int(sol.result[0]) != 0  # Result.EVENT: failures have been raised
     return now[0].to(t.dtype), form.parts(torch.cat([x0, x]))

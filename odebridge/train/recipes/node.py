@@ -50,8 +50,6 @@ def augmented(
     data: Points, seed: int, width: int, extra: int, lift: str, regulariser: str, strength: float, **solver: Any
 ) -> Task:  # fmt: skip
     """A time-dependent field in 2 + extra dimensions."""
-    if extra < 1:
-        raise ValueError(f"option: extra must be at least 1, got {extra!r}; without more dimensions train variant 'node'.")
     d = 2 + extra
     field = MLPField(d, (width, width), time=True)
     lifted = lookup("lift", lift, LIFTS)(2, extra)
