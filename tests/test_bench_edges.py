@@ -113,7 +113,7 @@ def test_the_suites_of_networks_run_what_their_size_says(monkeypatch, tmp_path, 
 
     monkeypatch.setattr(suites, "run_suite", run_suite)
     more = {} if name == "stiffness" else {"data": "digits"}
-    getattr(suites, f"{name}_suite")(tmp_path, 3, quick=quick, **more)
+    suites.NetworkSuite(name)(tmp_path, 3, quick=quick, **more)
     (part,) = asked["parts"]
     assert (asked["suite"], part.name, asked["quick"], asked["seed"]) == (name, name, quick, 3)
     assert asked["data"] == more.get("data")

@@ -301,7 +301,7 @@ DIED = "TerminatedWorkerError: a worker process died of this case (TerminatedWor
 def test_no_case_is_begun_one_by_one_when_it_is_too_late(here, monkeypatch):
     here(1)
     monkeypatch.setattr(pool.time, "monotonic", iter([0.0, 0.0, *[1e6] * 20]).__next__)
-    monkeypatch.setattr(pool, "_worked", lambda i, piece, until, home: (i, run_case(piece[0], piece[2], piece[1], 1.0)))
+    monkeypatch.setattr(pool, "_worked", lambda i, piece, *_: (i, run_case(piece[0], piece[2], piece[1], 1.0)))
     rows = []
     run_parts([a_part(4)], How(jobs=2, minutes=1.0), rows.append, ignore)
     assert [r.order for r in rows] == [0]
@@ -379,11 +379,11 @@ def test_a_worker_begins_nothing_after_the_end_and_leaves_ctrl_c_to_who_sent_it(
     part, asked = a_part(2), []
     piece = (part, 1, part.cases[1])
     monkeypatch.setattr(pool.signal, "signal", lambda *given: asked.append(given))
-    assert pool._worked(4, piece, time.time() - 1.0, os.getpid()) == (4, None)
-    i, row = pool._worked(4, piece, time.time() + 60.0, os.getpid())
+    assert pool._worked(4, piece, 0.0, time.time() - 1.0, os.getpid()) == (4, None)
+    i, row = pool._worked(4, piece, 0.0, time.time() + 60.0, os.getpid())
     assert (i, row.order, row.values["square"]) == (4, 1, 1)
     assert (signal.SIGINT, signal.SIG_IGN) not in asked  # this is the process that gave the work
-    pool._worked(4, piece, None, os.getpid() + 1)
+    pool._worked(4, piece, 0.0, None, os.getpid() + 1)
     assert (signal.SIGINT, signal.SIG_IGN) in asked
 
 
