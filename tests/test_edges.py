@@ -159,7 +159,9 @@ def test_a_grid_does_not_look_at_tensors_that_a_span_would():
 PLAIN = Corrected(explicit.RK4, lambda t, x, slope: 0.0 * x)
 
 
-@pytest.mark.parametrize("method", [PLAIN, "verlet", "leapfrog", "yoshida4"], ids=str)
+@pytest.mark.parametrize(
+    "method", [PLAIN, "verlet", "leapfrog", "yoshida4"], ids=lambda m: m if isinstance(m, str) else "corrected rk4"
+)
 def test_dense_output_of_methods_without_an_error_estimate(method):
     """The cubic through both ends: exact there, third order between."""
     f = (lambda t, x: torch.stack([x[:, 1], -x[:, 0]], 1)) if isinstance(method, Corrected) else ob.Separable(
