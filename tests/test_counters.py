@@ -63,6 +63,5 @@ def test_the_command_writes_and_compares(tmp_path, monkeypatch):
     assert "f_evals" in outcome.output
 
 
-def test_the_scripts_are_thin_and_load():
-    for name in ("ensembles", "nonstiff", "gradients", "single"):
-        runpy.run_path(str(BASELINE.parent.parent / f"{name}.py"), run_name="script")
+def test_the_script_of_gradients_loads():
+    runpy.run_path(str(BASELINE.parent.parent / "gradients.py"), run_name="script")
