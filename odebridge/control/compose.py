@@ -79,7 +79,7 @@ class Bounded(Controller):
         return self.controller.accepts(error, memory[0])
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: a stage makes one inside of a graph, which TorchDynamo cannot trace before torch 2.13
 class Resumed(Controller):
     """Any controller, from a memory that it has left somewhere else, such as the part of a network before.
 

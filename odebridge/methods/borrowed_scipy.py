@@ -7,12 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy
 from scipy.integrate import BDF, LSODA, RK45, Radau
 from scipy.sparse import csc_matrix
 
 from odebridge.methods.borrowed import NotFinite, OutOfTime, Task, Walk, Watched
 
 SOLVERS: dict[str, Any] = {"RK45": RK45, "Radau": Radau, "BDF": BDF, "LSODA": LSODA}
+# Before 1.16 SciPy handed LSODA a Jacobian in bands without the rows of fill-in that it wants, and raised (pull request 22283).
+BANDS = tuple(int(part) for part in scipy.__version__.split(".")[:2]) >= (1, 16)
 SPARSE_FROM = 50  # components: below, SciPy's dense LU is faster than its sparse one
 
 
@@ -21,7 +24,9 @@ def jacobian_options(method: str, task: Task) -> dict[str, Any]:
     if method == "RK45":
         return {}
     if method == "LSODA":
-        return _banded(task) if task.bandwidths is not None else {} if task.jac is None else {"jac": task.jac}
+        if task.bandwidths is not None and (BANDS or task.jac is None):
+            return _banded(task)
+        return {} if task.jac is None else {"jac": task.jac}
     sparse = task.pattern is not None and len(task.y0) >= SPARSE_FROM
     if task.jac is None:
         return {"jac_sparsity": csc_matrix(task.pattern)} if sparse else {}

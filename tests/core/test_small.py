@@ -1,6 +1,7 @@
 """The small rooms of core: compiling, derivatives, fields, memory, names, optional, over, told, protocols."""
 
 import dataclasses
+import importlib.metadata
 
 import pytest
 import torch
@@ -168,7 +169,7 @@ def test_names_that_match_a_pattern():
 def test_a_library_that_may_be_missing():
     assert optional("math").pi > 3
     assert optional("no_such_library") is None
-    assert installed("torch") == torch.__version__
+    assert installed("torch") == importlib.metadata.version("torch")
     assert installed("no-such-library") is None
 
 
