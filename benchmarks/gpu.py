@@ -14,14 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from gpu_page import figures, read
 import odebridge as ob
 from odebridge.bench.contests import peers
 from odebridge.bench.environment import environment
+from odebridge.bench.limit import Overdue, limited
 from odebridge.integrate.engine import build
 
 BATCHES = (100, 1000, 10_000, 100_000, 1_000_000)
@@ -65,22 +64,6 @@ def measured(solve: Solve, truth: torch.Tensor, b: int, limit: float) -> dict[st
 def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-@contextmanager
-def limited(seconds: float) -> Iterator[None]:
-    """TimeoutError after so many seconds, between two operations of PyTorch."""
-
-    def stop(*_: object) -> None:
-        raise TimeoutError(f"more than {seconds:.0f} s")
-
-    old = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, old)
 
 
 def about(device: str, cores: int) -> dict[str, Any]:
@@ -133,7 +116,7 @@ def cells(given: argparse.Namespace, cores: int, write: Callable[[dict[str, Any]
             with limited(3 * given.limit):
                 row |= measured(solve, truths[case][:b], b, given.limit)
             slow[name, case] = row["seconds"] * (10 if "cpu" in name or row["seconds"] > 1 else 1)
-        except Exception as error:
+        except (Exception, Overdue) as error:
             row["failed"] = f"{type(error).__name__}: {error}"[:200]
             slow[name, case] = float("inf")
         write(row)

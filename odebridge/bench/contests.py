@@ -24,12 +24,11 @@ from odebridge.bench.equal import median
 from odebridge.bench.families import ATOL_PER_RTOL, alone, family, truth
 from odebridge.bench.record import finite
 from odebridge.bench.runner import Case, Outcome, Part
-from odebridge.bench.verdict import verdicts
+from odebridge.bench.verdict import PEERS, verdicts
 from odebridge.peers.base import EnsembleRun
 from odebridge.problems import Problem
 
 SECONDS = {"quick": 20.0, "standard": 110.0, "full": 600.0}  # for one contest
-LIBRARIES = ("scikit-sundae", "torchdiffeq", "torchode", "jax", "diffrax")
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 SINGLE = ("van_der_pol", "robertson", "hires", "orego", "pollu")
@@ -168,7 +167,7 @@ def _held(make: Callable[..., Contest], size: str, device: str, left: float) -> 
 
 def peers() -> dict[str, str]:
     """Versions of the libraries that take part, those that are there."""
-    return {name: version for name in LIBRARIES if (version := version_of(name)) is not None}
+    return {name: version for name in PEERS if (version := version_of(name)) is not None}
 
 
 def _on(device: str, who: Contender) -> Contender:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from odebridge.bench.contest import Cell, Contest, points
-from odebridge.bench.environment import commit, environment, versions
+from odebridge.bench.environment import PACKAGES, commit, environment, versions
 from odebridge.bench.equal import Spread, bootstrap, bracket, median, ratio, spread, time_at
 from odebridge.bench.record import finite, now
 from odebridge.core.files import write_atomic
 from odebridge.peers import faults_of
 
-LIBRARIES = ("odebridge", "torch", "numpy", "scipy", "scikit-sundae", "torchdiffeq", "torchode", "jax", "diffrax")
+PEERS = ("scikit-sundae", "torchdiffeq", "torchode", "jax", "diffrax")
+LIBRARIES = (*PACKAGES, *PEERS)
 
 
 def verdicts(contest: Contest, cells: Sequence[Cell]) -> list[dict[str, Any]]:
